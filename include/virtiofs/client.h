@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VIRTIOFS_CLIENT_H
+#define VIRTIOFS_CLIENT_H
+/*
+ * The driver side. Easy: virtiofs_client_call() blocks for one reply. Fast:
+ * take a queue, fill ops, submit a batch, reap results.
+ */
+#include <virtiofs/fuse_kernel.h>
+#include <virtiofs/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VIRTIOFS_CLIENT_RAW_INIT (1u << 0)	/* the first op is your INIT */
+#define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)	/* start: -EAGAIN, dispatch, again */
+
+struct virtiofs_client_opts {
+	size_t size;
+	uint32_t num_request_queues;	/* default 1 */
+	uint32_t queue_size;		/* default 128 */
+	uint32_t timeout_ms;		/* start and call; default: no limit */
+	uint32_t flags;			/* VIRTIOFS_CLIENT_ */
+	uint64_t init_flags;		/* FUSE_INIT flags to ask for; 0: usual */
+	uint64_t features;		/* VIRTIOFS_F_ to accept; 0: DEFAULT */
+	const char *tag;		/* for devices without a config space */
+	uint64_t bounce_bytes;		/* for unregistered buffers: 1 MiB */
+	int log_level;
+	virtiofs_log_fn log;
+	void *log_data;
+};
+
+/* Easiest: new and start in one call. */
+VIRTIOFS_API int virtiofs_connect(struct virtiofs_client **ret,
+				  struct virtiofs_transport *t);
+
+VIRTIOFS_API int virtiofs_client_new(struct virtiofs_client **ret,
+				     struct virtiofs_transport *t,
+				     const struct virtiofs_client_opts *opts);
+VIRTIOFS_API void virtiofs_client_free(struct virtiofs_client *c);
+/* Negotiate virtio and FUSE_INIT, blocking. ret_init may be NULL. Again after
+ * -ENOTCONN: connects anew; queues stay taken, regions mapped, nodeids stale. */
+VIRTIOFS_API int virtiofs_client_start(struct virtiofs_client *c,
+				       struct fuse_init_out *ret_init);
+/* The device's tag, NUL ended, as long as the client lives. */
+VIRTIOFS_API const char *virtiofs_client_tag(const struct virtiofs_client *c);
+
+/* What was negotiated; valid after start. */
+struct virtiofs_client_info {
+	size_t size;
+	uint64_t device_features;	/* virtio bits the device offered */
+	uint64_t features;		/* virtio bits in use */
+	uint64_t protocol_features;	/* vhost-user bits in use; else 0 */
+	uint32_t device_request_queues;	/* what the device has; 0: not said */
+	uint32_t request_queues;	/* what this client uses */
+	uint32_t queue_size;		/* descriptors per queue */
+	uint32_t max_write;		/* bytes in one WRITE */
+	uint32_t max_pages;		/* pages of 4 KiB in one READ or WRITE */
+	uint32_t reserved;
+	char tag[40];			/* NUL ended */
+};
+/* ret->size set by the caller. -ENOTCONN before start. */
+VIRTIOFS_API int virtiofs_client_get_info(const struct virtiofs_client *c,
+					  struct virtiofs_client_info *ret);
+
+struct virtiofs_op;
+/* Easy: one request, one reply. Bytes that follow the reply header, or a
+ * negative errno: the server's, or the transport's. From any thread; the
+ * threads that wait take turns at collecting replies. op and its arg are
+ * yours. -EBUSY when every request queue is taken. */
+VIRTIOFS_API ssize_t virtiofs_client_call(struct virtiofs_client *c,
+					  const struct virtiofs_op *op);
+/* Ask the server to give up on the ops with this user_data, blocking ones
+ * too; they still end. From any thread. */
+VIRTIOFS_API int virtiofs_client_interrupt(struct virtiofs_client *c,
+					   uint64_t user_data);
+/* Never waits for room: kept, merged, and sent when hiprio has space. */
+VIRTIOFS_API int virtiofs_client_forget(struct virtiofs_client *c,
+					uint64_t nodeid, uint64_t nlookup);
+
+/* Registered memory: ops whose buffers lie in it are not copied. */
+VIRTIOFS_API int virtiofs_client_alloc_region(struct virtiofs_client *c,
+					      size_t len,
+					      struct virtiofs_region *ret);
+VIRTIOFS_API int
+virtiofs_client_map_region(struct virtiofs_client *c,
+			   const struct virtiofs_region *region);
+/* -EBUSY while an op uses it. Frees what alloc_region allocated. */
+VIRTIOFS_API int
+virtiofs_client_unmap_region(struct virtiofs_client *c,
+			     const struct virtiofs_region *region);
+
+/* Event loop: hiprio, disconnects, and the queues that nobody took. */
+VIRTIOFS_API int virtiofs_client_fd(const struct virtiofs_client *c);
+VIRTIOFS_API int virtiofs_client_dispatch(struct virtiofs_client *c);
+
+/* Fast: one request queue, one thread at a time. */
+struct virtiofs_cliq;
+VIRTIOFS_API int virtiofs_client_take_queue(struct virtiofs_client *c,
+					    unsigned index, uint32_t flags,
+					    struct virtiofs_cliq **ret);
+/* -EBUSY while an op is in flight or a result not reaped. */
+VIRTIOFS_API int virtiofs_cliq_release(struct virtiofs_cliq *q);
+
+#define VIRTIOFS_OP_ARG_MAX	576u	/* room at arg after get_op */
+#define VIRTIOFS_OP_NO_BOUNCE	(1u << 0)	/* -EFAULT rather than copy */
+#define VIRTIOFS_OP_CREDS	(1u << 1)	/* uid, gid, pid set; else ours */
+
+/*
+ * One request. From get_op: the queue's memory, zeroed but for size and arg;
+ * fill it before submit, forget the pointer after; opcode 0 is dropped. For
+ * client_call: yours. Longer names go into data. data and room arrays may be
+ * reused after submit, the buffers after the last result.
+ */
+struct virtiofs_op {
+	size_t size;
+	uint64_t user_data;
+	uint64_t nodeid;
+	uint32_t opcode;
+	uint32_t flags;
+	uint32_t uid, gid, pid;
+	uint32_t arg_len;
+	void *arg;
+	const struct iovec *data;	/* sent after arg */
+	const struct iovec *room;	/* for what follows the reply header */
+	uint16_t data_cnt, room_cnt;
+	uint16_t total_extlen;		/* of data's tail, in 8 bytes */
+	uint16_t reserved;
+	uint32_t timeout_ms;		/* 0: the client's */
+};
+
+#define VIRTIOFS_RESULT_MORE	(1u << 0)	/* -ETIMEDOUT: the device still holds
+						 * the buffers; one more follows */
+struct virtiofs_result {
+	uint64_t user_data;
+	int32_t error;		/* 0, or negative: the server's, or -EPROTO */
+	uint32_t len;		/* bytes that follow the reply header */
+	uint32_t flags;		/* ignore bits you don't know */
+	uint32_t reserved[3];	/* 0 */
+};
+
+/* NULL: no slot free; submit or reap first. */
+VIRTIOFS_API struct virtiofs_op *virtiofs_cliq_get_op(struct virtiofs_cliq *q);
+/* Publish every op got since the last submit; one notification at most. A
+ * fault of one op is its result, never submit's. */
+VIRTIOFS_API int virtiofs_cliq_submit(struct virtiofs_cliq *q);
+/* Up to max results, without blocking; -ENOTCONN once all were returned. */
+VIRTIOFS_API int virtiofs_cliq_reap(struct virtiofs_cliq *q,
+				    struct virtiofs_result *res, unsigned max);
+/* 0: sleep on the fd now; 1: results are there. */
+VIRTIOFS_API int virtiofs_cliq_arm(struct virtiofs_cliq *q);
+VIRTIOFS_API int virtiofs_cliq_fd(const struct virtiofs_cliq *q);
+#ifdef __cplusplus
+}
+#endif
+#endif
