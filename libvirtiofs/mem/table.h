@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_MEM_TABLE_H
+#define VTFS_MEM_TABLE_H
+/*
+ * Theory of operation
+ *
+ * A table is an immutable, sorted set of regions that do not overlap in peer
+ * addresses. A change of memory makes a new table; readers keep the old one
+ * until they adopt the new. All bytes of a peer are reached through here.
+ */
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "mem/region.h"
+
+#define VTFS_REGION_WORDS	(VTFS_REGION_MAX / 64)
+
+struct vtfs_table {
+	uint32_t refs;		/* atomic */
+	unsigned cnt;
+	struct vtfs_region *regions[];	/* by peer_addr */
+};
+
+/* Takes a reference on each region. -EINVAL: they overlap; -ENOMEM. */
+int vtfs_table_new(struct vtfs_table **ret, struct vtfs_region *const *regions,
+		   unsigned cnt);
+struct vtfs_table *vtfs_table_get(struct vtfs_table *t);
+void vtfs_table_put(struct vtfs_table *t);
+
+/* [addr, addr + len) in one piece, or NULL. t may be NULL (no memory yet). */
+void *vtfs_table_ptr(const struct vtfs_table *t, uint64_t addr, uint64_t len);
+
+/* vhost-user names rings by the front-end's own addresses. -EFAULT. */
+int vtfs_table_user_to_peer(const struct vtfs_table *t, uint64_t user_addr,
+			    uint64_t len, uint64_t *ret_peer_addr);
+
+/* A list of parts that grows; the only function that appends checks max.
+ * Adjacent parts are merged, unless seal is the index of the last one. */
+struct vtfs_parts {
+	struct iovec *iov;
+	unsigned cnt;
+	unsigned max;
+	unsigned seal;		/* parts below this index are not extended */
+	uint64_t regions[VTFS_REGION_WORDS];	/* bit per region id touched */
+	const struct vtfs_region *last;		/* where the last part was found */
+};
+
+/* Append [addr, addr + len), cut where it crosses regions. len may be 0, which
+ * appends nothing. 0; -EFAULT a byte is in no region; -E2BIG list full. What
+ * was appended before the fault stays. */
+int vtfs_table_append(const struct vtfs_table *t, uint64_t addr, uint32_t len,
+		      struct vtfs_parts *parts);
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_TRANSPORT_TRANSPORT_H
+#define VTFS_TRANSPORT_TRANSPORT_H
+/*
+ * Theory of operation
+ *
+ * A transport moves set-up, never requests. It is one half of a connection,
+ * device or client, and is owned by one session object (session/), in whose
+ * calls all of its code runs. It has one fd, the same for life, readable when
+ * dispatch has work; nothing in it blocks.
+ *
+ * Device half. The transport hears the peer and tells the session through the
+ * sink: features, memory, queues that start, change, and stop. All sink calls
+ * come from inside ops.dispatch. What takes time (a queue that drains, memory
+ * that is still in use, a reset) is answered later by the session, from its
+ * own dispatch, with ops.queue_stopped, ops.table_retired, ops.reset_done; the
+ * transport then answers the peer. While such an answer is owed the transport
+ * handles no further message of that connection that needs an order.
+ *
+ * Client half. Each op may return -EAGAIN: begun, the peer has not answered;
+ * call the same op with the same arguments again when the fd is readable. At
+ * most one op is under way. -ENOTCONN: the peer is gone.
+ *
+ * Features, status and config space: what both ends of every transport share
+ * is in here (vtfs_features_*, vtfs_config_*), the rest in each transport.
+ */
+#include <stdint.h>
+
+#include <virtiofs/base.h>
+#include <virtiofs/transport.h>
+
+#include "base/log.h"
+#include "mem/table.h"
+
+/* Virtio bits that every session knows about (virtio 1.4, 6). */
+#define VTFS_F_NOTIFICATION	(1ULL << 0)	/* virtio-fs: queue 1 notifies */
+#define VTFS_F_ACCESS_PLATFORM	(1ULL << 33)
+
+/* What a queue needs in order to run. Addresses are the peer's (descriptor
+ * address space); whoever runs the ring translates them with its table. */
+struct vtfs_queue_setup {
+	uint16_t vq;		/* virtqueue number */
+	uint32_t num;
+	uint64_t desc;
+	uint64_t driver;
+	uint64_t device;
+	uint16_t avail_base;	/* as in struct vtfs_vq_conf */
+	uint16_t used_base;
+	int kick_fd;		/* client to device; -1: none, poll */
+	int call_fd;		/* device to client; -1: none */
+	bool enabled;
+};
+
+/* Bytes of struct virtio_fs_config, little endian: tag[36], request queues,
+ * and notify_buf_size, which is there with F_NOTIFICATION only. */
+#define VTFS_CONFIG_TAG		0u
+#define VTFS_CONFIG_QUEUES	36u
+#define VTFS_CONFIG_LEN		40u
+
+struct vtfs_dev_sink;
+struct vtfs_dev_sink_ops {
+	/* Virtio bits that the session offers. */
+	uint64_t (*offered)(struct vtfs_dev_sink *s);
+	/* The driver's choice, a subset of what was offered and with VERSION_1:
+	 * the transport checks both with vtfs_features_check(). */
+	void (*accept)(struct vtfs_dev_sink *s, uint64_t features);
+	unsigned (*queue_cnt)(struct vtfs_dev_sink *s);	/* virtqueues, hiprio too */
+	uint32_t (*queue_max)(struct vtfs_dev_sink *s);	/* largest num */
+	/* [off, off + len) of the config space; bytes beyond it are 0. */
+	void (*config)(struct vtfs_dev_sink *s, void *buf, size_t len,
+		       size_t off);
+	/* New memory. The session takes its own reference. ops.table_retired
+	 * (cookie) follows, perhaps before this returns, once no queue uses any
+	 * region that t lacks. */
+	void (*set_table)(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			  uint64_t cookie);
+	/* Run a queue. The fds stay the transport's: the session duplicates.
+	 * Negative: it can't be run (a ring area in no region, num out of
+	 * range); the transport reports that its own way. */
+	int (*start)(struct vtfs_dev_sink *s, const struct vtfs_queue_setup *q);
+	/* May come while a queue runs (QEMU masks interrupts that way). */
+	void (*set_call)(struct vtfs_dev_sink *s, unsigned vq, int fd);
+	void (*set_kick)(struct vtfs_dev_sink *s, unsigned vq, int fd);
+	void (*enable)(struct vtfs_dev_sink *s, unsigned vq, bool on);
+	/* Begin to drain; ops.queue_stopped follows, perhaps before this
+	 * returns. A queue that does not run is answered as well. */
+	void (*stop)(struct vtfs_dev_sink *s, unsigned vq);
+	/* Virtio reset: all queues end, the FUSE session ends; ops.reset_done
+	 * follows when no byte of the peer can be touched any more. */
+	void (*reset)(struct vtfs_dev_sink *s);
+	/* The peer is gone: as reset, but no answer is expected; the transport
+	 * has dropped its own state and may accept the next peer, whose sink
+	 * calls wait until ops.reset_done. */
+	void (*lost)(struct vtfs_dev_sink *s, int error);
+};
+struct vtfs_dev_sink {
+	const struct vtfs_dev_sink_ops *ops;
+	const struct vtfs_log *log;
+};
+
+struct vtfs_dev_ops {
+	/* Called once, by device_new: the session is there. */
+	int (*attach)(struct virtiofs_transport *t, struct vtfs_dev_sink *sink);
+	int (*dispatch)(struct virtiofs_transport *t);	/* 0, or fatal for all */
+	void (*queue_stopped)(struct virtiofs_transport *t, unsigned vq,
+			      uint16_t avail_base, uint16_t used_base);
+	void (*table_retired)(struct virtiofs_transport *t, uint64_t cookie);
+	void (*reset_done)(struct virtiofs_transport *t);
+	/* Queue vq is broken: DEVICE_NEEDS_RESET, or an error fd. From dispatch. */
+	void (*broken)(struct virtiofs_transport *t, unsigned vq);
+};
+
+struct vtfs_cli_sink;
+struct vtfs_cli_sink_ops {
+	void (*config_changed)(struct vtfs_cli_sink *s);
+	void (*lost)(struct vtfs_cli_sink *s, int error);
+};
+struct vtfs_cli_sink {
+	const struct vtfs_cli_sink_ops *ops;
+	const struct vtfs_log *log;
+};
+
+struct vtfs_cli_ops {
+	int (*attach)(struct virtiofs_transport *t, struct vtfs_cli_sink *sink);
+	/* Reach the peer, or reach it again after -ENOTCONN. */
+	int (*connect)(struct virtiofs_transport *t);
+	int (*dispatch)(struct virtiofs_transport *t);	/* 0 or -ENOTCONN */
+	int (*get_features)(struct virtiofs_transport *t, uint64_t *ret);
+	int (*set_features)(struct virtiofs_transport *t, uint64_t features);
+	/* Virtqueues the device has, hiprio too; -EOPNOTSUPP: can't be asked. */
+	int (*queue_cnt)(struct virtiofs_transport *t, unsigned *ret);
+	/* -EOPNOTSUPP: the device has no config space to read. */
+	int (*get_config)(struct virtiofs_transport *t, void *buf, size_t len,
+			  size_t off);
+	int (*get_status)(struct virtiofs_transport *t, uint8_t *ret);
+	int (*set_status)(struct virtiofs_transport *t, uint8_t status);
+	/* Share memory; peer_addr is what descriptors then name. */
+	int (*map)(struct virtiofs_transport *t,
+		   const struct virtiofs_region *region, uint64_t *ret_peer_addr);
+	int (*unmap)(struct virtiofs_transport *t, uint64_t peer_addr);
+	int (*start_queue)(struct virtiofs_transport *t,
+			   const struct vtfs_queue_setup *q);
+	/* Afterwards the device touches nothing of that queue. */
+	int (*stop_queue)(struct virtiofs_transport *t, unsigned vq);
+	uint64_t (*protocol_features)(struct virtiofs_transport *t);
+};
+
+/* Embedded at the start of each transport. */
+struct virtiofs_transport {
+	const char *name;		/* for messages: "vhost-user:PATH" */
+	const struct vtfs_dev_ops *dev;	/* one of the two is NULL */
+	const struct vtfs_cli_ops *cli;
+	void (*free)(struct virtiofs_transport *t);
+	int (*fd)(const struct virtiofs_transport *t);
+};
+
+/* 0; -EPROTO with a text: VERSION_1 missing, or bits nobody offered. */
+int vtfs_features_check(uint64_t offered, uint64_t accepted);
+/* VTFS_VQ_ flags that these virtio bits mean. */
+uint32_t vtfs_features_vq_flags(uint64_t features);
+
+#endif
