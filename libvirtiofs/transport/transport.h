@@ -24,6 +24,7 @@
  * Features, status and config space: what both ends of every transport share
  * is in here (vtfs_features_*, vtfs_config_*), the rest in each transport.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <virtiofs/base.h>
