@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Small things that scripts/ and tests/guest share. Sourced by bash.
+
+# Say what happens, on standard error: standard output is for results.
+say() { printf '%s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# Run as root: directly, or with sudo where that is what there is.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		die "needs root for: $* (become root, or install sudo)"
+	fi
+}
+
+# apt_need PACKAGE...: install what is missing; no network if all is there.
+apt_need() {
+	local p missing=()
+
+	for p in "$@"; do
+		dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null |
+			grep -qx installed || missing+=("$p")
+	done
+	[ ${#missing[@]} -eq 0 ] && return 0
+	command -v apt-get >/dev/null || die "no apt-get here; install: ${missing[*]}"
+	say "installing: ${missing[*]}"
+	apt_install "${missing[@]}" && return 0
+	say "trying again with new package lists"
+	as_root apt-get -qq update >&2 || say "apt-get update reported errors"
+	apt_install "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
+}
+
+apt_install() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+		--no-install-recommends install "$@" >/dev/null
+}
+
+# The folder that the peers live in, outside of any checkout.
+peers_dir() {
+	if [ -n "${VIRTIOFS_PEERS:-}" ]; then
+		printf '%s\n' "$VIRTIOFS_PEERS"
+	elif [ "$(id -u)" = 0 ]; then
+		printf '%s\n' /var/cache/libvirtiofs-peers
+	else
+		printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/libvirtiofs-peers"
+	fi
+}
