@@ -13,9 +13,12 @@
  * that comes again with the same file, offset, length and addresses is the
  * same region: vtfs_region_same().
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct vtfs_fault_slot;
 
 #define VTFS_REGION_MAX	512u
 
@@ -41,21 +44,25 @@ struct vtfs_region {
 	dev_t dev;		/* of the file, with fd_offset: identity */
 	ino_t ino;
 	uint64_t fd_offset;
+	bool sealed;			/* the file can't be truncated */
+	struct vtfs_fault_slot *fault;	/* NULL: not mapped by us */
 };
 
-/* Maps fd (which stays the caller's). -EINVAL: lengths that wrap, are zero, or
- * reach beyond the file's end; -errno of mmap. The region is entered into the
- * table of mappings that virtiofs_memory_fault() knows. */
+/* Maps fd (which stays the caller's) for reading and writing. -EINVAL: lengths
+ * that wrap, are zero, or reach beyond the file's end, or not a regular file
+ * (memfd, shm, tmpfs, hugetlbfs); -errno of mmap. fd_offset needs no alignment.
+ * The region is entered into what virtiofs_memory_fault() knows. */
 int vtfs_region_new(struct vtfs_region **ret, const struct vtfs_region_desc *d,
 		    uint16_t id);
 struct vtfs_region *vtfs_region_get(struct vtfs_region *r);
 void vtfs_region_put(struct vtfs_region *r);
 
-/* Would this desc give the same bytes at the same addresses? */
-int vtfs_region_same(const struct vtfs_region *r,
+/* Would this desc give the same bytes at the same addresses? Never true for a
+ * region that faulted. */
+bool vtfs_region_same(const struct vtfs_region *r,
 		     const struct vtfs_region_desc *d);
 
 /* A page of it was taken back by the peer and replaced with zeroes (the
  * SIGBUS path); read by the owner's next entry, which fails that peer. */
-int vtfs_region_faulted(const struct vtfs_region *r);
+bool vtfs_region_faulted(const struct vtfs_region *r);
 #endif

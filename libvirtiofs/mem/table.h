@@ -35,12 +35,14 @@ int vtfs_table_user_to_peer(const struct vtfs_table *t, uint64_t user_addr,
 			    uint64_t len, uint64_t *ret_peer_addr);
 
 /* A list of parts that grows; the only function that appends checks max.
- * Adjacent parts are merged, unless seal is the index of the last one. */
+ * Adjacent parts are merged. last is a hint for the next look-up: clear it
+ * whenever another table is used. */
 struct vtfs_parts {
 	struct iovec *iov;
 	unsigned cnt;
 	unsigned max;
-	unsigned seal;		/* parts below this index are not extended */
+	unsigned seal;		/* parts below this index are not extended: set
+				 * it to cnt where something new begins */
 	uint64_t regions[VTFS_REGION_WORDS];	/* bit per region id touched */
 	const struct vtfs_region *last;		/* where the last part was found */
 };
