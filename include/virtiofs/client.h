@@ -56,12 +56,17 @@ struct virtiofs_client_info {
 	uint32_t queue_size;		/* descriptors per queue */
 	uint32_t max_write;		/* bytes in one WRITE */
 	uint32_t max_pages;		/* pages of 4 KiB in one READ or WRITE */
-	uint32_t reserved;
+	uint32_t fuse_minor;		/* 7.x, the smaller of both ends */
 	char tag[40];			/* NUL ended */
+	uint64_t init_flags;		/* FUSE_INIT flags in use */
 };
 /* ret->size set by the caller. -ENOTCONN before start. */
 VIRTIOFS_API int virtiofs_client_get_info(const struct virtiofs_client *c,
 					  struct virtiofs_client_info *ret);
+
+/* FUSE_INIT flags in use; 0 before start. */
+VIRTIOFS_API uint64_t
+virtiofs_client_init_flags(const struct virtiofs_client *c);
 
 struct virtiofs_op;
 /* Easy: one request, one reply. Bytes that follow the reply header, or a
