@@ -71,8 +71,10 @@ struct vtfs_dev_sink_ops {
 	void (*config)(struct vtfs_dev_sink *s, void *buf, size_t len,
 		       size_t off);
 	/* New memory. The session takes its own reference. ops.table_retired
-	 * (cookie) follows, perhaps before this returns, once no queue uses any
-	 * region that t lacks. */
+	 * (cookie) follows, perhaps before this returns, once each queue has
+	 * adopted t or is outside of it, and nothing uses a region that t lacks.
+	 * It is owed for additions too: the peer may name new memory as soon as
+	 * it is answered. The table outlives a virtio reset. */
 	void (*set_table)(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			  uint64_t cookie);
 	/* Run a queue. The fds stay the transport's: the session duplicates.
@@ -91,7 +93,7 @@ struct vtfs_dev_sink_ops {
 	void (*reset)(struct vtfs_dev_sink *s);
 	/* The peer is gone: as reset, but no answer is expected; the transport
 	 * has dropped its own state and may accept the next peer, whose sink
-	 * calls wait until ops.reset_done. */
+	 * calls wait until ops.reset_done. Answers owed before are dropped. */
 	void (*lost)(struct vtfs_dev_sink *s, int error);
 };
 struct vtfs_dev_sink {

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/evfd.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+int vtfs_evfd_new(int *ret_fd)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd < 0)
+		return vtfs_fail_sys(-errno, "eventfd");
+	*ret_fd = fd;
+	return 0;
+}
+
+void vtfs_evfd_signal(int fd)
+{
+	uint64_t one = 1;
+	int saved = errno;
+
+	/* EAGAIN: the counter is full, so it is readable. */
+	(void)!write(fd, &one, sizeof(one));
+	errno = saved;
+}
+
+void vtfs_evfd_drain(int fd)
+{
+	uint64_t n;
+
+	(void)!read(fd, &n, sizeof(n));
+}
+
+bool vtfs_evfd_is(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
+}
+
+int vtfs_bell_open(struct vtfs_bell *ret, int fd)
+{
+	struct vtfs_bell b = VTFS_BELL_NONE;
+	struct stat st;
+
+	if (fd < 0) {
+		*ret = b;
+		return 0;
+	}
+	if (fstat(fd, &st) < 0)
+		return vtfs_fail_sys(-errno, "notification fd");
+	if (st.st_mode & S_IFMT && !S_ISFIFO(st.st_mode))
+		return vtfs_fail(-EINVAL,
+				 "notification fd is no eventfd and no pipe");
+	b.pipe = S_ISFIFO(st.st_mode);
+	b.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (b.fd < 0)
+		return vtfs_fail_sys(-errno, "notification fd: dup");
+	*ret = b;
+	return 0;
+}
+
+/* The reader can go between poll and write: a signal that this thread alone
+ * would get is taken back, one that was pending before stays. */
+static void write_pipe(int fd)
+{
+	const struct timespec now = { 0, 0 };
+	uint64_t one = 1;
+	sigset_t pipe, old, pending;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &pipe, &old);
+	if (write(fd, &one, sizeof(one)) < 0 && errno == EPIPE &&
+	    !sigismember(&pending, SIGPIPE))
+		sigtimedwait(&pipe, NULL, &now);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void vtfs_bell_ring(const struct vtfs_bell *b)
+{
+	struct pollfd p = { .fd = b->fd, .events = POLLOUT };
+	uint64_t one = 1;
+
+	if (b->fd < 0 || poll(&p, 1, 0) <= 0 ||
+	    p.revents & (POLLERR | POLLNVAL) || !(p.revents & POLLOUT))
+		return;
+	if (b->pipe)
+		write_pipe(b->fd);
+	else
+		(void)!write(b->fd, &one, sizeof(one));
+}
+
+void vtfs_bell_close(struct vtfs_bell *b)
+{
+	if (b->fd >= 0)
+		close(b->fd);
+	b->fd = -1;
+}

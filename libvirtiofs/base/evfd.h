@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_BASE_EVFD_H
+#define VTFS_BASE_EVFD_H
+/*
+ * Event file descriptors: our own, which never block, and a peer's, whose open
+ * file description it shares with us and can change under us.
+ */
+#include <stdbool.h>
+
+/* Close-on-exec, non-blocking, counter 0. */
+int vtfs_evfd_new(int *ret_fd);
+/* For our own; async-signal-safe, errno is kept. */
+void vtfs_evfd_signal(int fd);
+/* Counter to 0. */
+void vtfs_evfd_drain(int fd);
+
+/* Is it one? fstat(2) tells: an anonymous inode has no type. (A peer can still
+ * pass a timerfd or the like, whose writes fail.) */
+bool vtfs_evfd_is(int fd);
+
+/*
+ * Something of a peer's that we write to. User-mode Linux gives a pipe for its
+ * interrupts, everybody else an eventfd. One that is full was rung already and
+ * isn't written; a pipe nobody reads raises no SIGPIPE.
+ */
+struct vtfs_bell {
+	int fd;		/* -1: none */
+	bool pipe;
+};
+#define VTFS_BELL_NONE	((struct vtfs_bell){ .fd = -1 })
+
+/* Duplicates fd; fd < 0 gives a bell that does nothing. -EINVAL: neither an
+ * eventfd nor a pipe. */
+int vtfs_bell_open(struct vtfs_bell *ret, int fd);
+/* errno is not kept. */
+void vtfs_bell_ring(const struct vtfs_bell *b);
+void vtfs_bell_close(struct vtfs_bell *b);
+#endif
