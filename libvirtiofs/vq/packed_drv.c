@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Packed ring, driver half. (virtio 1.4, 2.8)
+ *
+ * next walks over the slots that add fills, used follows over those that the
+ * device gives back; what lies between belongs to the device. A buffer id is
+ * free or names a chain in flight, and slots says which; how many slots a
+ * chain took, and so how far used goes on, is known from there alone.
+ */
+#include "vq/impl.h"
+
+#include <endian.h>
+
+#include "base/error.h"
+#include "base/shared.h"
+#include "vq/notify.h"
+
+#define BOTH_FLAGS (VTFS_PACKED_F_AVAIL | VTFS_PACKED_F_USED)
+
+void vtfs_packed_drv_start(struct vtfs_vq *vq)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+
+	drv->wrap = true;
+	drv->from_wrap = true;
+	drv->used_wrap = true;
+	drv->avail_flags = VTFS_PACKED_F_AVAIL;
+	drv->notify = vtfs_packed_event(VTFS_PACKED_EVENT_ENABLE, 0);
+}
+
+/* The slot at next is filled; go on. */
+static inline void step(struct vtfs_vq *vq)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+
+	drv->staged++;
+	if (vtfs_unlikely(++drv->next == vq->num)) {
+		drv->next = 0;
+		drv->wrap = !drv->wrap;
+		drv->avail_flags ^= BOTH_FLAGS;
+	}
+}
+
+/* Everything of the slot at next but the flags. */
+static inline void store_desc(struct vtfs_vq *vq, uint64_t addr, uint32_t len,
+			      uint16_t id)
+{
+	struct vtfs_wire_packed_desc *ring = vq->desc;
+	struct vtfs_wire_packed_desc *d = &ring[vq->drv.next];
+
+	vtfs_store_once(&d->addr, htole64(addr));
+	vtfs_store_once(&d->len, htole32(len));
+	vtfs_store_once(&d->id, htole16(id));
+}
+
+/*
+ * Flags of a head, after the rest of its list. Those of a batch's first wait
+ * for publish: the device takes slots in order, so they keep back all that
+ * follows. The others have a release of their own, for devices that look ahead.
+ */
+static inline void store_head_flags(struct vtfs_vq *vq, uint16_t at,
+				    uint16_t flags)
+{
+	struct vtfs_wire_packed_desc *ring = vq->desc;
+
+	if (at == vq->drv.from)
+		vq->drv.first_flags = flags;
+	else
+		vtfs_store_release(&ring[at].flags, htole16(flags));
+}
+
+/* Flags of the i-th buffer of a list, but for what makes it available. */
+static inline uint32_t buf_flags(const struct vtfs_drv_chain *c, unsigned i)
+{
+	uint32_t flags = i < c->readable_cnt ? 0 : VTFS_DESC_F_WRITE;
+
+	return i + 1 < c->cnt ? flags | VTFS_DESC_F_NEXT : flags;
+}
+
+static void add_direct(struct vtfs_vq *vq, const struct vtfs_drv_chain *c,
+		       uint16_t id)
+{
+	struct vtfs_wire_packed_desc *ring = vq->desc;
+	struct vtfs_vq_drv *drv = &vq->drv;
+	uint16_t head = drv->next;
+	uint16_t head_flags = 0;
+
+	for (unsigned i = 0; i < c->cnt; i++) {
+		uint16_t flags = (uint16_t)(buf_flags(c, i) | drv->avail_flags);
+
+		store_desc(vq, c->bufs[i].addr, c->bufs[i].len, id);
+		if (!i)
+			head_flags = flags;
+		else
+			vtfs_store_once(&ring[drv->next].flags, htole16(flags));
+		step(vq);
+	}
+	store_head_flags(vq, head, head_flags);
+}
+
+/* The table of a buffer id is its own: it is free when the id is. In it WRITE
+ * alone means something, and the order is that of the entries. (2.8.7) */
+static void add_indirect(struct vtfs_vq *vq, const struct vtfs_drv_chain *c,
+			 uint16_t id)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+	size_t offset = (size_t)id * drv->indirect_max * VTFS_DESC_SIZE;
+	struct vtfs_wire_packed_desc *table = (void *)(drv->indirect + offset);
+	uint16_t head = drv->next;
+	uint16_t flags = VTFS_DESC_F_INDIRECT | drv->avail_flags;
+
+	for (unsigned i = 0; i < c->cnt; i++) {
+		uint32_t f = i < c->readable_cnt ? 0 : VTFS_DESC_F_WRITE;
+
+		vtfs_store_once(&table[i].addr, htole64(c->bufs[i].addr));
+		vtfs_store_once(&table[i].len, htole32(c->bufs[i].len));
+		vtfs_store_once(&table[i].id, 0);
+		vtfs_store_once(&table[i].flags, htole16((uint16_t)f));
+	}
+	store_desc(vq, drv->indirect_peer_addr + offset,
+		   c->cnt * VTFS_DESC_SIZE, id);
+	step(vq);
+	store_head_flags(vq, head, flags);
+}
+
+void vtfs_packed_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+	uint16_t id = drv->free_head;
+	struct vtfs_drv_slot *slot = &drv->slots[id];
+
+	drv->free_head = slot->next;
+	slot->cnt = c->indirect ? 1 : (uint16_t)c->cnt;
+	slot->room = c->room;
+	slot->token = c->token;
+	drv->free_cnt -= slot->cnt;
+	drv->staged_chains++;
+	if (c->indirect)
+		add_indirect(vq, c, id);
+	else
+		add_direct(vq, c, id);
+}
+
+int vtfs_packed_drv_publish(struct vtfs_vq *vq)
+{
+	struct vtfs_wire_packed_desc *ring = vq->desc;
+	struct vtfs_vq_drv *drv = &vq->drv;
+	uint16_t from = vtfs_packed_pos(drv->from, drv->from_wrap);
+	uint32_t event;
+	bool wanted;
+
+	/* All of the batch, its tables and readable buffers, before the flags
+	 * of its first; pairs with the device's acquire of flags. (2.8.21) */
+	vtfs_store_release(&ring[drv->from].flags, htole16(drv->first_flags));
+	/* The store of flags before the load of the device's event word; the
+	 * device, in arm, stores that, fences, and then loads flags. */
+	vtfs_fence_full();
+	event = vtfs_load_once((const uint32_t *)vq->device);
+	wanted = vtfs_notify_packed(event, vtfs_vq_event(vq), from, drv->staged,
+				    vq->num);
+	drv->pending = (uint16_t)(drv->pending + drv->staged_chains);
+	drv->staged_chains = 0;
+	drv->staged = 0;
+	drv->from = drv->next;
+	drv->from_wrap = drv->wrap;
+	return wanted;
+}
+
+/* A used descriptor is a claim: its id must be of a chain in flight, and its
+ * length not above the room. */
+static int check_used(struct vtfs_vq *vq, uint16_t id, uint32_t len)
+{
+	const struct vtfs_drv_slot *slot;
+
+	if (!vq->drv.pending)
+		return vtfs_fail(-EPROTO, "used descriptor, none in flight");
+	if (id >= vq->num)
+		return vtfs_fail(-EPROTO, "used id %u of %u", id, vq->num);
+	slot = &vq->drv.slots[id];
+	if (!slot->cnt)
+		return vtfs_fail(-EPROTO, "used id %u is not in flight", id);
+	if (len > slot->room)
+		return vtfs_fail(-EPROTO, "used length %u, room for %u", len,
+				 slot->room);
+	return 0;
+}
+
+/* Give the id and the slots of its chain back. */
+static void release_id(struct vtfs_vq *vq, uint16_t id)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+	struct vtfs_drv_slot *slot = &drv->slots[id];
+	uint32_t used = (uint32_t)drv->used + slot->cnt;
+
+	if (used >= vq->num) {
+		used -= vq->num;
+		drv->used_wrap = !drv->used_wrap;
+	}
+	drv->used = (uint16_t)used;
+	drv->free_cnt += slot->cnt;
+	drv->pending--;
+	slot->cnt = 0;
+	slot->next = drv->free_head;
+	drv->free_head = id;
+}
+
+static uint16_t load_flags(const struct vtfs_vq *vq)
+{
+	const struct vtfs_wire_packed_desc *ring = vq->desc;
+
+	/* Pairs with the device's release of flags: id and len, and what was
+	 * written into the buffers, are loaded after this. */
+	return le16toh(vtfs_load_acquire(&ring[vq->drv.used].flags));
+}
+
+int vtfs_packed_drv_get(struct vtfs_vq *vq, uint16_t *ret_token,
+			uint32_t *ret_len)
+{
+	const struct vtfs_wire_packed_desc *ring = vq->desc;
+	const struct vtfs_wire_packed_desc *d = &ring[vq->drv.used];
+	uint16_t flags = load_flags(vq);
+	uint32_t len = 0;
+	uint16_t id;
+	int r;
+
+	if (!vtfs_packed_is_used(flags, vq->drv.used_wrap))
+		return 0;
+	id = le16toh(vtfs_load_once(&d->id));
+	if (flags & VTFS_DESC_F_WRITE)
+		len = le32toh(vtfs_load_once(&d->len));
+	r = check_used(vq, id, len);
+	if (vtfs_unlikely(r < 0)) {
+		vq->drv.broken = true;
+		return r;
+	}
+	*ret_token = vq->drv.slots[id].token;
+	*ret_len = len;
+	release_id(vq, id);
+	return 1;
+}
+
+static void store_event(struct vtfs_vq *vq, uint32_t word)
+{
+	if (vq->drv.notify == word)
+		return;
+	vq->drv.notify = word;
+	vtfs_store_once((uint32_t *)vq->driver, word);
+}
+
+void vtfs_packed_drv_disarm(struct vtfs_vq *vq)
+{
+	store_event(vq, vtfs_packed_event(VTFS_PACKED_EVENT_DISABLE, 0));
+}
+
+int vtfs_packed_drv_arm(struct vtfs_vq *vq)
+{
+	struct vtfs_vq_drv *drv = &vq->drv;
+	uint32_t word = vtfs_packed_event(VTFS_PACKED_EVENT_ENABLE, 0);
+
+	if (vtfs_vq_event(vq))
+		word = vtfs_packed_event(
+		    VTFS_PACKED_EVENT_DESC,
+		    vtfs_packed_pos(drv->used, drv->used_wrap));
+	store_event(vq, word);
+	/* The store of the event word before the load of flags; the device
+	 * stores flags, fences, and then loads the event word (packed_dev.c,
+	 * publish). */
+	vtfs_fence_full();
+	return vtfs_packed_is_used(load_flags(vq), drv->used_wrap);
+}
