@@ -120,6 +120,9 @@ VIRTIOFS_API int virtiofs_device_take_queue(struct virtiofs_device *dev,
 VIRTIOFS_API void virtiofs_devq_release(struct virtiofs_devq *q);
 /* Readable after an arm that returned 0, when pop has work. */
 VIRTIOFS_API int virtiofs_devq_fd(const struct virtiofs_devq *q);
+/* Entries of its ring, as the peer chose; 0 while it doesn't run. From the
+ * thread that pops. */
+VIRTIOFS_API uint32_t virtiofs_devq_size(const struct virtiofs_devq *q);
 /* Up to max requests; 0 none now, also while the queue is stopped, broken or
  * without a peer: the fd tells when it runs. -ESHUTDOWN after device_stop. */
 VIRTIOFS_API int virtiofs_devq_pop(struct virtiofs_devq *q,
