@@ -6,6 +6,8 @@
 
 #include "base/bytes.h"
 
+/* clang-format off: one line a row */
+
 /* Columns of a row: how the arguments, what follows and the reply look. */
 #define ARG(type)		.arg_len = sizeof(struct type)
 #define ARG_OLD(len, minor)	.arg_old = (len), .arg_minor = (minor)
@@ -112,6 +114,7 @@ static const struct vtfs_fuse_op ops[] = {
 	OP(COPY_FILE_RANGE_64, ARG(fuse_copy_file_range_in),
 	   REPLY(fuse_copy_file_range_out), .flags = MOD),
 };
+/* clang-format on */
 
 const struct vtfs_fuse_op *vtfs_fuse_op(uint32_t opcode)
 {

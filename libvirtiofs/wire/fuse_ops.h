@@ -19,6 +19,9 @@
  * and in->len is the sum. A reply is fuse_out_header (16 bytes), and after it,
  * if error is 0, what vtfs_fuse_reply_range() says; after an error nothing.
  *
+ * total_extlen came with 7.38. A session of an earlier minor must not agree on
+ * FUSE_SECURITY_CTX: its extensions could not be told from names.
+ *
  * Sizes hold for every minor from 7.9 on; of older ones the table knows what
  * <linux/fuse.h> still records.
  */
