@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 
-/* clang-format off: one line a row */
+/* clang-format off */
 
 /* Columns of a row: how the arguments, what follows and the reply look. */
 #define ARG(type)		.arg_len = sizeof(struct type)
@@ -304,17 +304,17 @@ static uint64_t variable_max(const struct vtfs_fuse_op *op, const void *arg)
 	case FUSE_LISTXATTR:
 		return get_u32(arg, offsetof(struct fuse_getxattr_in, size));
 	case FUSE_IOCTL:
-		return sizeof(struct fuse_ioctl_out) + (uint64_t)
-			get_u32(arg, offsetof(struct fuse_ioctl_in, out_size));
+		return sizeof(struct fuse_ioctl_out) +
+		       (uint64_t)get_u32(
+			   arg, offsetof(struct fuse_ioctl_in, out_size));
 	default:
 		return UINT32_MAX; /* READLINK, INIT: the room */
 	}
 }
 
 void vtfs_fuse_reply_range(const struct vtfs_fuse_op *op,
-			   const struct vtfs_fuse_proto *proto,
-			   const void *arg, uint64_t *ret_min,
-			   uint64_t *ret_max)
+			   const struct vtfs_fuse_proto *proto, const void *arg,
+			   uint64_t *ret_min, uint64_t *ret_max)
 {
 	uint64_t len = op->reply_len;
 
@@ -326,8 +326,8 @@ void vtfs_fuse_reply_range(const struct vtfs_fuse_op *op,
 		return;
 	*ret_max = variable_max(op, arg);
 	/* Size 0 asks how much there is. */
-	if (!*ret_max && (op->opcode == FUSE_GETXATTR ||
-			  op->opcode == FUSE_LISTXATTR)) {
+	if (!*ret_max &&
+	    (op->opcode == FUSE_GETXATTR || op->opcode == FUSE_LISTXATTR)) {
 		*ret_min = sizeof(struct fuse_getxattr_out);
 		*ret_max = sizeof(struct fuse_getxattr_out);
 	}
