@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef SERVER_LISTENER_H
+#define SERVER_LISTENER_H
+/*
+ * The socket that a front-end connects to. Made before the sandbox, which
+ * its path is outside of.
+ */
+#include <stdbool.h>
+
+#include "options.h"
+
+struct listener {
+	int fd;
+	bool connected; /* fd is a connection, not a listening socket */
+	int dir_fd;	/* of the path, to remove it; -1: not ours */
+	const char *name;
+};
+
+/* From --fd or --socket-path. Negative: said why. */
+int listener_open(const struct options *o, struct listener *ret);
+/* Remove the socket's name, unless it is not ours. */
+void listener_remove(struct listener *l);
+/* The name is somebody else's from now on. */
+void listener_forget(struct listener *l);
+
+#endif

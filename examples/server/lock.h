@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef SERVER_LOCK_H
+#define SERVER_LOCK_H
+/*
+ * Locks. A POSIX lock belongs to an owner (a process of the guest): each
+ * owner has one open file description per node, and OFD locks on it, which
+ * meet those of other owners, other guests and the host. A BSD lock belongs
+ * to the guest's open file, which is ours one to one: flock(2) on it.
+ *
+ * A request that must wait gets a thread of its own, so that it holds up
+ * nobody else; how many may wait for a queue is bounded by its gate.
+ */
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "fs.h"
+
+struct node;
+struct lock_wait;
+
+/* One per queue; req->user of the queue's requests points to it. */
+struct lock_gate {
+	_Atomic unsigned waiting;
+	unsigned max;
+	/* From the waiter's thread: reply w->result to w->req, free w. */
+	void (*done)(struct lock_gate *gate, struct lock_wait *w);
+};
+
+struct lock_wait {
+	struct virtiofs_req *req;
+	int result; /* 0 or a negative errno */
+	struct lock_wait *next;
+};
+
+/* Once per process: the signal that ends a wait. */
+int lock_init(void);
+/* The peer gave up on req, or its queue stops: end its wait. */
+void lock_interrupt(struct fs *fs, struct virtiofs_req *req);
+/* End all waits, and return when they have ended. */
+void lock_stop(struct fs *fs);
+
+/* All POSIX locks of an owner on a node go. */
+void lock_release_owner(struct fs *fs, uint64_t nodeid, uint64_t owner);
+/* The node goes. */
+void lock_owners_free(struct node *n);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef SERVER_NOFILE_H
+#define SERVER_NOFILE_H
+#include <stdint.h>
+
+/* Set how many files may be open (RLIMIT_DEFAULT, 0: leave it) and return in
+ * *ret how many of them the guest may have: the server keeps some, so that
+ * a greedy guest doesn't take its memory and queues away. threads: that
+ * serve requests. */
+int nofile_set(uint64_t nofile, unsigned threads, uint64_t *ret);
+
+#endif
