@@ -134,7 +134,6 @@ void vtfs_packed_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
 	struct vtfs_wire_packed_desc *d = &ring[give->next];
 	uint16_t flags = used_flags(give->wrap, len);
 
-	vtfs_store_once(&vq->dev.held[id], 0);
 	vtfs_store_once(&d->id, htole16(id));
 	vtfs_store_once(&d->len, htole32(len));
 	/* The driver goes from one used slot to the next, so what keeps back

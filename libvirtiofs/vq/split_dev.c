@@ -121,7 +121,6 @@ void vtfs_split_dev_push(struct vtfs_vq *vq, uint16_t id, uint32_t len)
 	struct vtfs_dev_give *give = &vq->dev.give;
 	struct vtfs_wire_used_elem *elem;
 
-	vtfs_store_once(&vq->dev.held[id], 0);
 	elem = &used->ring[give->next & (vq->num - 1)];
 	vtfs_store_once(&elem->id, htole32(id));
 	vtfs_store_once(&elem->len, htole32(len));

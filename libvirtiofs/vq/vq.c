@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vq/vq.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,6 +161,13 @@ int vtfs_vq_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
 		      uint32_t len)
 {
+	assert(id < vq->num);
+	/* What is not in flight, or not that chain, never reaches the driver:
+	 * it would free memory that is in use by then. */
+	if (vtfs_unlikely(!ring_cnt ||
+			  vtfs_load_once(&vq->dev.held[id]) != ring_cnt))
+		return;
+	vtfs_store_once(&vq->dev.held[id], 0);
 	if (vtfs_vq_packed(vq))
 		vtfs_packed_dev_push(vq, id, ring_cnt, len);
 	else
