@@ -16,7 +16,7 @@
 /* clang-format off */
 static const struct command commands[] = {
 	{"info", "j", 0, 0, cmd_info, "info [--json]"},
-	{"ls", "lRaAdnh", 0, -1, cmd_ls, "ls [-lRadnh] [PATH]..."},
+	{"ls", "lRaAdnh", 0, -1, cmd_ls, "ls [-lRaAdnh] [PATH]..."},
 	{"stat", "L", 1, -1, cmd_stat, "stat [-L] PATH..."},
 	{"cat", "", 1, -1, cmd_cat, "cat PATH..."},
 	{"get", "rR", 1, 2, cmd_get, "get [-r] REMOTE [LOCAL]"},
