@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_SESSION_CLIENT_H
+#define VTFS_SESSION_CLIENT_H
+/*
+ * The client object behind <virtiofs/client.h>.
+ *
+ * Theory of operation
+ *
+ * Locks, in this order:
+ *  tlock	the transport: set-up calls hold it while they wait for the
+ *peer, whoever polls only tries it.
+ *  lock	the queues that nobody took, and the threads that wait on them.
+ *  hi.lock	the hiprio queue and parked forgets.
+ * A taken queue has none.
+ *
+ * state says what may be done. A peer that is lost is noticed by whoever talks
+ * to the transport, who stores LOST and wakes every queue's owner; each owner
+ * then ends its own requests. Shared memory of a lost session is kept until
+ * start or free, for owners may still be looking at it.
+ */
+#include <pthread.h>
+#include <stdbool.h>
+
+#include <virtiofs/client.h>
+
+#include "base/evfd.h"
+#include "base/log.h"
+#include "mem/pool.h"
+#include "session/cliq.h"
+#include "transport/transport.h"
+
+#define VTFS_CLIENT_QUEUES_MAX 256u
+
+enum vtfs_client_state {
+	VTFS_CLIENT_NEW, /* never started */
+	VTFS_CLIENT_STARTING,
+	VTFS_CLIENT_RUNNING,
+	VTFS_CLIENT_LOST, /* start again */
+};
+
+/* One thread in client_call; on its stack. */
+struct vtfs_waiter {
+	struct vtfs_waiter *next, *prev;
+	pthread_cond_t cond;
+	struct virtiofs_cliq *q; /* with slot */
+	struct vtfs_cslot *slot; /* NULL: waits for one, or done */
+	bool done;
+	int32_t error;
+	uint32_t len;
+};
+
+/* A slot of the hiprio queue. */
+struct vtfs_hislot {
+	uint32_t next;
+	uint16_t queue; /* INTERRUPT's target */
+	uint16_t tries;
+	uint32_t slot;
+	uint64_t target; /* unique; 0: FORGET */
+};
+
+struct vtfs_forgets { /* nodeid -> count, open addressing */
+	struct fuse_forget_one *tab;
+	size_t cap, cnt; /* cap: a power of two, or 0 */
+};
+
+struct vtfs_hiprio {
+	pthread_mutex_t lock;
+	struct vtfs_vq *vq;
+	unsigned char *area;
+	uint64_t area_peer;
+	struct vtfs_hislot *slots;
+	uint32_t num;
+	uint32_t free; /* list head */
+	uint32_t posted;
+	struct vtfs_forgets parked;
+	uint32_t pending;      /* any, atomic: something waits for room */
+	uint32_t intr_waiting; /* slots whose intr is set and not sent */
+	bool no_interrupt;     /* the server said ENOSYS */
+	int dead;
+	uint64_t seq;
+	int kick_fd, call_fd;
+};
+
+struct virtiofs_client {
+	struct virtiofs_transport *t;
+	struct vtfs_cli_sink sink;
+	struct virtiofs_client_opts opts; /* completed; tag is ours */
+	struct vtfs_log log;
+	uint32_t state; /* any, atomic */
+	int lost_error;
+	uint32_t config_changed; /* atomic */
+	unsigned step;		 /* of start */
+	unsigned substep;	 /* queue or region of that step */
+	uint64_t start_deadline;
+	bool connected; /* the transport has a peer */
+	uint8_t status; /* last written */
+	unsigned char config[VTFS_CONFIG_LEN];
+	bool status_asked; /* get_status is under way */
+	uint64_t offered, features;
+	char tag[VIRTIOFS_TAG_MAX + 4];
+	uint32_t device_queues;
+	unsigned queue_cnt;		/* request queues in use */
+	struct vtfs_queue_setup *setup; /* of hiprio and request queues */
+	struct vtfs_cslot *init_slot;	/* our INIT, until it is answered */
+	struct virtiofs_cliq *queues;	/* opts.num_request_queues of them */
+	struct vtfs_hiprio hi;
+	struct vtfs_share share;
+	struct vtfs_regs regs;
+	struct fuse_init_in init_in;
+	struct fuse_init_out init_out;
+	struct vtfs_init init;
+	uint32_t init_done; /* any, atomic */
+	uint32_t uid, gid, pid;
+	int ep_fd, wake_fd;
+	pthread_mutex_t tlock;
+	pthread_mutex_t lock;
+	bool polling;		     /* lock: somebody has the role */
+	struct vtfs_waiter *waiters; /* lock */
+};
+
+static inline bool vtfs_client_running(const struct virtiofs_client *c)
+{
+	return __atomic_load_n(&c->state, __ATOMIC_ACQUIRE) ==
+	       VTFS_CLIENT_RUNNING;
+}
+
+/* client_wait.c */
+#define VTFS_WAIT_TRANSPORT 0u
+#define VTFS_WAIT_WAKE	    1u
+#define VTFS_WAIT_CALL	    2u
+int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag);
+void vtfs_fd_forget(int ep, int fd);
+void vtfs_fd_kick(int fd);	     /* an eventfd that the peer shares */
+int vtfs_ms_left(uint64_t deadline); /* -1: for ever */
+/* The peer is gone: state, and every owner is woken. */
+void vtfs_client_lost(struct virtiofs_client *c, int error);
+/* Look at the transport, without waiting. */
+void vtfs_client_look(struct virtiofs_client *c);
+/* With lock held: collect from all queues that nobody took. */
+unsigned vtfs_client_drain(struct virtiofs_client *c);
+int vtfs_client_arm(struct virtiofs_client *c);
+
+/* With tlock held: no other op is under way when this returns. */
+void vtfs_client_settle(struct virtiofs_client *c);
+
+/* client_start.c */
+/* Until the transport's op can go on. -ETIMEDOUT */
+int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline);
+void vtfs_client_stop(struct virtiofs_client *c);
+/* client_mem.c; with tlock held. -EAGAIN as the transport. */
+int vtfs_client_share(struct virtiofs_client *c);
+int vtfs_client_share_regions(struct virtiofs_client *c);
+/* Rings and slots in that memory. */
+int vtfs_client_layout(struct virtiofs_client *c);
+/* The next queue of them to the device. */
+int vtfs_client_start_queues(struct virtiofs_client *c);
+/* client_init.c */
+/* The library's own INIT: sent, then -EAGAIN until it is answered. */
+int vtfs_client_init_send(struct virtiofs_client *c);
+int vtfs_client_init_wait(struct virtiofs_client *c);
+/* DESTROY, answered or not, until deadline. */
+void vtfs_client_destroy(struct virtiofs_client *c, uint64_t deadline);
+/* A request of that kind passes; its argument is shared memory. */
+int vtfs_client_init_mask(struct virtiofs_client *c, const struct vtfs_cslot *s,
+			  void *arg);
+/* Its reply is in the caller's room. */
+void vtfs_client_init_seen(struct virtiofs_client *c, struct vtfs_cslot *s);
+
+/* client_hiprio.c */
+int vtfs_hiprio_init(struct virtiofs_client *c);
+void vtfs_hiprio_fini(struct virtiofs_client *c);
+int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
+		     unsigned char *area, uint64_t area_peer);
+/* Nothing is sent any more; what was parked is moot. */
+void vtfs_hiprio_fail(struct virtiofs_client *c, int error);
+void vtfs_hiprio_close(struct virtiofs_client *c, int error);
+/* Collect and send what waits; never blocks. */
+void vtfs_hiprio_try(struct virtiofs_client *c);
+/* 1: more is there already. */
+int vtfs_hiprio_arm(struct virtiofs_client *c);
+/* Nothing in flight, nothing parked. */
+bool vtfs_hiprio_idle(struct virtiofs_client *c);
+#define VTFS_HISLOT_BYTES 1024u
+#endif

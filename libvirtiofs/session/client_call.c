@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The blocking call, from any thread; who polls is in session/client_wait.c. */
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/shared.h"
+#include "session/client.h"
+
+#define NS_PER_S 1000000000ULL
+
+static void waiter_enter(struct virtiofs_client *c, struct vtfs_waiter *w)
+{
+	pthread_condattr_t attr;
+
+	memset(w, 0, sizeof(*w));
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	/* At the end: slots are given in order. */
+	if (!c->waiters) {
+		c->waiters = w;
+		w->prev = w;
+	} else {
+		w->prev = c->waiters->prev;
+		w->prev->next = w;
+		c->waiters->prev = w;
+	}
+}
+
+static void waiter_leave(struct virtiofs_client *c, struct vtfs_waiter *w)
+{
+	if (w->next)
+		w->next->prev = w->prev;
+	else
+		c->waiters->prev = w->prev;
+	if (c->waiters == w)
+		c->waiters = w->next;
+	else
+		w->prev->next = w->next;
+	/* Somebody must poll for those who stay. */
+	if (c->waiters && !c->polling)
+		pthread_cond_signal(&c->waiters->cond);
+	pthread_cond_destroy(&w->cond);
+}
+
+/* Poll once, with the role; returns when something may have come. */
+static void poll_once(struct virtiofs_client *c, uint64_t deadline)
+{
+	struct epoll_event ev[8];
+
+	if (vtfs_client_drain(c) || vtfs_client_arm(c))
+		return;
+	pthread_mutex_unlock(&c->lock);
+	epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), vtfs_ms_left(deadline));
+	vtfs_evfd_drain(c->wake_fd);
+	vtfs_client_look(c);
+	pthread_mutex_lock(&c->lock);
+	vtfs_client_drain(c);
+}
+
+static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
+		      uint64_t deadline)
+{
+	struct timespec ts;
+
+	if (!c->polling) {
+		c->polling = true;
+		poll_once(c, deadline);
+		c->polling = false;
+		return;
+	}
+	if (!deadline) {
+		pthread_cond_wait(&w->cond, &c->lock);
+		return;
+	}
+	ts.tv_sec = (time_t)(deadline / NS_PER_S);
+	ts.tv_nsec = (long)(deadline % NS_PER_S);
+	pthread_cond_timedwait(&w->cond, &c->lock, &ts);
+}
+
+/* The queue with the fewest requests in flight. -EBUSY: all are taken. */
+static int pick_queue(struct virtiofs_client *c, struct virtiofs_cliq **ret)
+{
+	struct virtiofs_cliq *best = NULL;
+	int r = -EBUSY;
+
+	for (unsigned i = 0; i < c->queue_cnt; i++) {
+		struct virtiofs_cliq *q = &c->queues[i];
+
+		if (q->taken)
+			continue;
+		if (q->dead) {
+			r = q->dead;
+			continue;
+		}
+		if (!best || q->free.cnt > best->free.cnt)
+			best = q;
+	}
+	*ret = best;
+	if (best)
+		return 0;
+	return r == -EBUSY ? vtfs_fail(r, "every request queue is taken") : r;
+}
+
+/* Is nobody before w waiting for a slot? */
+static bool first_in_line(const struct virtiofs_client *c,
+			  const struct vtfs_waiter *w)
+{
+	const struct vtfs_waiter *x = c->waiters;
+
+	while (x != w && (x->slot || x->done))
+		x = x->next;
+	return x == w;
+}
+
+static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
+		    uint64_t deadline)
+{
+	int r;
+
+	for (;;) {
+		if (!vtfs_client_running(c))
+			return vtfs_fail(-ENOTCONN, "not connected");
+		r = pick_queue(c, &w->q);
+		if (r < 0)
+			return r;
+		if (w->q->free.cnt && first_in_line(c, w))
+			break;
+		if (deadline && vtfs_now() >= deadline)
+			return vtfs_fail(-ETIMEDOUT, "no slot in time");
+		wait_turn(c, w, deadline);
+	}
+	w->slot = vtfs_cliq_get(w->q);
+	w->slot->waiter = w;
+	return 0;
+}
+
+static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
+		const struct virtiofs_op *op)
+{
+	uint32_t ms = op->timeout_ms ? op->timeout_ms : c->opts.timeout_ms;
+	uint64_t deadline = ms ? vtfs_now() + ms * 1000000ULL : 0;
+	int r;
+
+	r = get_slot(c, w, deadline);
+	if (r < 0)
+		return r;
+	w->slot->op = *op;
+	vtfs_cliq_stage(w->q, w->slot);
+	vtfs_cliq_push(w->q);
+	/* A fault of its own ends it at once, and nobody else will look. */
+	if (w->q->done.cnt)
+		vtfs_client_drain(c);
+	while (!w->done) {
+		wait_turn(c, w, deadline);
+		if (!w->done && deadline && vtfs_now() >= deadline)
+			vtfs_client_drain(c);
+	}
+	return w->error;
+}
+
+static int check_op(const struct virtiofs_op *op)
+{
+	if (op->size < sizeof(*op))
+		return vtfs_fail(-EINVAL, "op.size is %zu", op->size);
+	if (!op->opcode)
+		return vtfs_fail(-EINVAL, "op without an opcode");
+	for (size_t i = sizeof(*op); i < op->size; i++)
+		if (((const unsigned char *)op)[i])
+			return vtfs_fail(-E2BIG, "op of a newer library");
+	return 0;
+}
+
+ssize_t virtiofs_client_call(struct virtiofs_client *c,
+			     const struct virtiofs_op *op)
+{
+	struct vtfs_waiter w;
+	int r;
+
+	r = check_op(op);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->lock);
+	waiter_enter(c, &w);
+	r = call(c, &w, op);
+	waiter_leave(c, &w);
+	pthread_mutex_unlock(&c->lock);
+	if (r < 0)
+		return r;
+	return w.len;
+}

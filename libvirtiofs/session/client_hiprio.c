@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The hiprio queue: FORGET, BATCH_FORGET, INTERRUPT, and nothing else
+ * (virtio 1.4, 5.11.6.2).
+ *
+ * Theory of operation
+ *
+ * A forget goes out at once where the ring has room and nothing waits.
+ * Otherwise it is parked: counts are merged by nodeid, so memory is bounded by
+ * the nodes that the caller knows. When the device gives descriptors back, what
+ * is parked goes out as BATCH_FORGET. Forgets leave two descriptors free, so
+ * that an INTERRUPT gets in while they wait.
+ *
+ * An INTERRUPT that finds no room stays noted in its target's slot (intr), and
+ * intr_waiting says that there are such slots. It has room for a reply: EAGAIN
+ * sends it again while the target is in flight, ENOSYS ends them all.
+ *
+ * hi.lock guards all of it; no call waits for it but to send, and nobody holds
+ * it while waiting for anything.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/shared.h"
+#include "session/client.h"
+
+#define OUT_OFF (VTFS_HISLOT_BYTES - 16u)
+#define BATCH_MAX                                                              \
+	((OUT_OFF - sizeof(struct fuse_in_header) -                            \
+	  sizeof(struct fuse_batch_forget_in)) /                               \
+	 sizeof(struct fuse_forget_one))
+#define RESERVED  2u /* descriptors for an INTERRUPT */
+#define TRIES_MAX 1000u
+
+int vtfs_hiprio_init(struct virtiofs_client *c)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+
+	hi->num = c->opts.queue_size;
+	hi->dead = -ENOTCONN;
+	hi->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	hi->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (hi->kick_fd < 0 || hi->call_fd < 0)
+		return vtfs_fail_sys(-errno, "eventfd");
+	hi->slots = calloc(hi->num, sizeof(*hi->slots));
+	if (!hi->slots)
+		return vtfs_fail(-ENOMEM, "%u hiprio slots", hi->num);
+	return 0;
+}
+
+void vtfs_hiprio_fini(struct virtiofs_client *c)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+
+	vtfs_vq_drv_free(hi->vq);
+	free(hi->slots);
+	free(hi->parked.tab);
+	if (hi->kick_fd >= 0)
+		close(hi->kick_fd);
+	if (hi->call_fd >= 0)
+		close(hi->call_fd);
+}
+
+static void hiprio_fail(struct vtfs_hiprio *hi, int error)
+{
+	/* The session's nodes are gone with it. */
+	hi->dead = error;
+	hi->parked.cnt = 0;
+	if (hi->parked.tab)
+		memset(hi->parked.tab, 0,
+		       hi->parked.cap * sizeof(*hi->parked.tab));
+	hi->intr_waiting = 0;
+	hi->posted = 0;
+	vtfs_store_once(&hi->pending, 0);
+}
+
+int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
+		     unsigned char *area, uint64_t area_peer)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+	int r;
+
+	vtfs_hiprio_close(c, -ENOTCONN);
+	pthread_mutex_lock(&hi->lock);
+	r = vtfs_vq_drv_new(&hi->vq, conf);
+	if (r >= 0) {
+		for (uint32_t i = 0; i < hi->num; i++)
+			hi->slots[i].next = i + 1 < hi->num ? i + 1
+							    : VTFS_NO_SLOT;
+		hi->free = 0;
+		hi->area = area;
+		hi->area_peer = area_peer;
+		hi->no_interrupt = false;
+		hi->dead = 0;
+	}
+	pthread_mutex_unlock(&hi->lock);
+	return r;
+}
+
+void vtfs_hiprio_fail(struct virtiofs_client *c, int error)
+{
+	pthread_mutex_lock(&c->hi.lock);
+	hiprio_fail(&c->hi, error);
+	pthread_mutex_unlock(&c->hi.lock);
+}
+
+void vtfs_hiprio_close(struct virtiofs_client *c, int error)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+
+	pthread_mutex_lock(&hi->lock);
+	hiprio_fail(hi, error);
+	vtfs_vq_drv_free(hi->vq);
+	hi->vq = NULL;
+	hi->area = NULL;
+	pthread_mutex_unlock(&hi->lock);
+}
+
+/* ---- parked forgets ---- */
+
+static size_t forget_at(const struct vtfs_forgets *f, uint64_t nodeid)
+{
+	size_t i = (size_t)((nodeid * 0x9e3779b97f4a7c15ULL) >> 20);
+
+	for (i &= f->cap - 1; f->tab[i].nlookup && f->tab[i].nodeid != nodeid;)
+		i = (i + 1) & (f->cap - 1);
+	return i;
+}
+
+static int forgets_grow(struct vtfs_forgets *f)
+{
+	struct vtfs_forgets n = {.cap = f->cap ? f->cap * 2 : 64};
+
+	if (f->cap && f->cnt * 4 < f->cap * 3)
+		return 0;
+	n.tab = calloc(n.cap, sizeof(*n.tab));
+	if (!n.tab)
+		return vtfs_fail(-ENOMEM, "%zu forgets wait", f->cnt);
+	for (size_t i = 0; i < f->cap; i++)
+		if (f->tab[i].nlookup)
+			n.tab[forget_at(&n, f->tab[i].nodeid)] = f->tab[i];
+	n.cnt = f->cnt;
+	free(f->tab);
+	*f = n;
+	return 0;
+}
+
+static int forgets_add(struct vtfs_forgets *f, uint64_t nodeid, uint64_t count)
+{
+	size_t i;
+	int r;
+
+	r = forgets_grow(f);
+	if (r < 0)
+		return r;
+	i = forget_at(f, nodeid);
+	if (!f->tab[i].nlookup)
+		f->cnt++;
+	else if (count > UINT64_MAX - f->tab[i].nlookup)
+		return vtfs_fail(-EINVAL, "more than 2^64 lookups");
+	f->tab[i].nodeid = nodeid;
+	f->tab[i].nlookup += count;
+	return 0;
+}
+
+/* Close the gap at i: move up what a search would now miss. */
+static void forgets_remove(struct vtfs_forgets *f, size_t i)
+{
+	size_t j = i;
+
+	f->tab[i].nlookup = 0;
+	f->cnt--;
+	for (;;) {
+		struct fuse_forget_one one;
+
+		j = (j + 1) & (f->cap - 1);
+		if (!f->tab[j].nlookup)
+			return;
+		one = f->tab[j];
+		f->tab[j].nlookup = 0;
+		f->tab[forget_at(f, one.nodeid)] = one;
+	}
+}
+
+/* Up to max of them, taken out. */
+static uint32_t forgets_take(struct vtfs_forgets *f, struct fuse_forget_one *to,
+			     size_t max)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < f->cap && n < max && f->cnt;) {
+		if (!f->tab[i].nlookup) {
+			i++;
+			continue;
+		}
+		to[n++] = f->tab[i];
+		/* Another may have moved here. */
+		forgets_remove(f, i);
+	}
+	return n;
+}
+
+/* ---- sending ---- */
+
+static unsigned char *hislot_area(struct vtfs_hiprio *hi, uint32_t slot)
+{
+	return hi->area + (size_t)slot * VTFS_HISLOT_BYTES;
+}
+
+/* Post what stands in the slot's area: len bytes, and room for a header. */
+static int post(struct vtfs_hiprio *hi, uint32_t len, unsigned writable)
+{
+	uint32_t slot = hi->free;
+	uint64_t at = hi->area_peer + (uint64_t)slot * VTFS_HISLOT_BYTES;
+	struct vtfs_vq_buf bufs[2] = {{at, len}, {at + OUT_OFF, 16}};
+	uint32_t next = hi->slots[slot].next;
+	int r;
+
+	r = vtfs_vq_drv_add(hi->vq, bufs, 1, writable, (uint16_t)slot);
+	if (r < 0)
+		return r;
+	hi->free = next;
+	hi->posted++;
+	return 0;
+}
+
+static bool has_room(const struct vtfs_hiprio *hi)
+{
+	return hi->free != VTFS_NO_SLOT &&
+	       vtfs_vq_drv_free_cnt(hi->vq) > RESERVED;
+}
+
+/* n forgets of all, or of one: nodeid and count. */
+static int post_forgets(struct vtfs_hiprio *hi,
+			const struct fuse_forget_one *all, uint32_t n)
+{
+	struct fuse_in_header h = {0};
+	struct fuse_batch_forget_in batch = {.count = n};
+	struct fuse_forget_in one = {.nlookup = all[0].nlookup};
+	unsigned char *at = hislot_area(hi, hi->free);
+
+	hi->slots[hi->free].target = 0;
+	h.unique = vtfs_unique_next(&hi->seq, 0);
+	if (n == 1) {
+		h.opcode = FUSE_FORGET;
+		h.nodeid = all[0].nodeid;
+		h.len = sizeof(h) + sizeof(one);
+		memcpy(at + sizeof(h), &one, sizeof(one));
+	} else {
+		h.opcode = FUSE_BATCH_FORGET;
+		h.len = (uint32_t)(sizeof(h) + sizeof(batch) +
+				   n * sizeof(*all));
+		memcpy(at + sizeof(h), &batch, sizeof(batch));
+		memcpy(at + sizeof(h) + sizeof(batch), all, n * sizeof(*all));
+	}
+	memcpy(at, &h, sizeof(h));
+	return post(hi, h.len, 0);
+}
+
+static void send_parked(struct vtfs_hiprio *hi)
+{
+	struct fuse_forget_one some[BATCH_MAX];
+	uint32_t n;
+
+	while (hi->parked.cnt && has_room(hi)) {
+		n = forgets_take(&hi->parked, some, BATCH_MAX);
+		if (post_forgets(hi, some, n) >= 0)
+			continue;
+		/* Back to where they were: there is space for them. */
+		while (n--)
+			forgets_add(&hi->parked, some[n].nodeid,
+				    some[n].nlookup);
+		return;
+	}
+}
+
+static int send_interrupt(struct virtiofs_client *c, uint16_t queue,
+			  uint32_t slot, uint64_t unique, uint16_t tries)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+	struct fuse_interrupt_in arg = {.unique = unique};
+	struct fuse_in_header h = {0};
+	struct vtfs_hislot *hs;
+	unsigned char *at;
+
+	if (hi->free == VTFS_NO_SLOT)
+		return -ENOSPC;
+	hs = &hi->slots[hi->free];
+	at = hislot_area(hi, hi->free);
+	h.len = sizeof(h) + sizeof(arg);
+	h.opcode = FUSE_INTERRUPT;
+	h.unique = unique | VTFS_UNIQUE_INTERRUPT;
+	memcpy(at, &h, sizeof(h));
+	memcpy(at + sizeof(h), &arg, sizeof(arg));
+	hs->queue = queue;
+	hs->slot = slot;
+	hs->target = unique;
+	hs->tries = tries;
+	return post(hi, h.len, 1);
+}
+
+#define INTR_WANTED 1u
+#define INTR_WAITS  2u /* for room on hiprio */
+
+/* Interrupts that found no room before. */
+static void send_waiting_interrupts(struct virtiofs_client *c)
+{
+	for (uint16_t k = 0; k < c->opts.num_request_queues; k++) {
+		struct virtiofs_cliq *q = &c->queues[k];
+
+		for (uint32_t i = 0; i < q->num && c->hi.intr_waiting; i++) {
+			struct vtfs_cslot *s = &q->slots[i];
+			uint64_t unique = vtfs_load_acquire(&s->live);
+
+			if (vtfs_load_once(&s->intr) != INTR_WAITS)
+				continue;
+			if (unique && send_interrupt(c, k, i, unique, 0) < 0)
+				return;
+			vtfs_store_once(&s->intr, INTR_WANTED);
+			c->hi.intr_waiting--;
+		}
+	}
+	c->hi.intr_waiting = 0;
+}
+
+/* ---- collecting ---- */
+
+/* An INTERRUPT came back: perhaps with an answer. */
+static void interrupt_done(struct virtiofs_client *c, struct vtfs_hislot *hs,
+			   const unsigned char *area, uint32_t len)
+{
+	struct vtfs_expect want = {.answer = VTFS_FUSE_ANSWER_MAYBE};
+	struct vtfs_cslot *s = &c->queues[hs->queue].slots[hs->slot];
+	struct fuse_out_header head;
+	int32_t error;
+
+	memcpy(&head, area + OUT_OFF, sizeof(head));
+	want.unique = hs->target | VTFS_UNIQUE_INTERRUPT;
+	if (vtfs_reply_check(&head, len, &want, &error) < 0)
+		return;
+	if (error == -ENOSYS)
+		c->hi.no_interrupt = true;
+	if (error != -EAGAIN || hs->tries >= TRIES_MAX)
+		return;
+	/* The server did not know it then; does it still run? */
+	if (vtfs_load_acquire(&s->live) == hs->target)
+		send_interrupt(c, hs->queue, hs->slot, hs->target,
+			       (uint16_t)(hs->tries + 1));
+}
+
+static void collect(struct virtiofs_client *c)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+	struct vtfs_hislot hs;
+	uint16_t token;
+	uint32_t len;
+	int r;
+
+	/* Each one that comes back makes at most one go out. */
+	for (uint32_t n = 0; n < hi->num; n++) {
+		r = vtfs_vq_drv_get(hi->vq, &token, &len);
+		if (r < 0) {
+			vtfs_log(&c->log, LOG_WARNING,
+				 "hiprio queue: the device broke it: %s",
+				 virtiofs_last_error());
+			hiprio_fail(hi, -EPROTO);
+		}
+		if (r <= 0)
+			return;
+		hi->posted--;
+		hs = hi->slots[token];
+		hi->slots[token].next = hi->free;
+		hi->free = token;
+		if (hs.target)
+			interrupt_done(c, &hs, hislot_area(hi, token), len);
+	}
+}
+
+static void hiprio_run(struct virtiofs_client *c)
+{
+	struct vtfs_hiprio *hi = &c->hi;
+
+	if (!hi->dead)
+		collect(c);
+	if (hi->dead)
+		return;
+	if (hi->intr_waiting)
+		send_waiting_interrupts(c);
+	send_parked(hi);
+	if (vtfs_vq_drv_publish(hi->vq) > 0)
+		vtfs_fd_kick(hi->kick_fd);
+	vtfs_store_once(&hi->pending,
+			hi->posted || hi->parked.cnt || hi->intr_waiting);
+}
+
+void vtfs_hiprio_try(struct virtiofs_client *c)
+{
+	if (!vtfs_load_once(&c->hi.pending))
+		return;
+	if (pthread_mutex_trylock(&c->hi.lock))
+		return;
+	hiprio_run(c);
+	pthread_mutex_unlock(&c->hi.lock);
+}
+
+int vtfs_hiprio_arm(struct virtiofs_client *c)
+{
+	int r = 0;
+
+	if (!vtfs_load_once(&c->hi.pending))
+		return 0;
+	pthread_mutex_lock(&c->hi.lock);
+	if (!c->hi.dead)
+		r = vtfs_vq_drv_arm(c->hi.vq);
+	pthread_mutex_unlock(&c->hi.lock);
+	return r;
+}
+
+bool vtfs_hiprio_idle(struct virtiofs_client *c)
+{
+	bool idle;
+
+	pthread_mutex_lock(&c->hi.lock);
+	idle = c->hi.dead || (!c->hi.posted && !c->hi.parked.cnt);
+	pthread_mutex_unlock(&c->hi.lock);
+	return idle;
+}
+
+/* ---- public ---- */
+
+static int forget(struct virtiofs_client *c, uint64_t nodeid, uint64_t nlookup)
+{
+	struct fuse_forget_one one = {nodeid, nlookup};
+	struct vtfs_hiprio *hi = &c->hi;
+	int r = hi->dead;
+
+	if (r)
+		return vtfs_fail(r, "no session to forget in");
+	if (!hi->parked.cnt && has_room(hi))
+		r = post_forgets(hi, &one, 1);
+	else
+		r = forgets_add(&hi->parked, nodeid, nlookup);
+	hiprio_run(c);
+	return r;
+}
+
+int virtiofs_client_forget(struct virtiofs_client *c, uint64_t nodeid,
+			   uint64_t nlookup)
+{
+	int r;
+
+	if (!nodeid || !nlookup)
+		return vtfs_fail(-EINVAL, "forget of node %llu, count %llu",
+				 (unsigned long long)nodeid,
+				 (unsigned long long)nlookup);
+	pthread_mutex_lock(&c->hi.lock);
+	r = forget(c, nodeid, nlookup);
+	pthread_mutex_unlock(&c->hi.lock);
+	return r;
+}
+
+/* With hi.lock held. */
+static void interrupt_slot(struct virtiofs_client *c, uint16_t k, uint32_t i,
+			   uint64_t unique)
+{
+	struct vtfs_cslot *s = &c->queues[k].slots[i];
+
+	if (send_interrupt(c, k, i, unique, 0) >= 0) {
+		vtfs_store_once(&s->intr, INTR_WANTED);
+	} else {
+		vtfs_store_once(&s->intr, INTR_WAITS);
+		c->hi.intr_waiting++;
+	}
+	vtfs_store_release(&c->queues[k].intr_asked, 1);
+}
+
+static int interrupt_queue(struct virtiofs_client *c, uint16_t k,
+			   uint64_t user_data)
+{
+	struct virtiofs_cliq *q = &c->queues[k];
+	int n = 0;
+
+	for (uint32_t i = 0; i < q->num; i++) {
+		uint64_t unique = vtfs_load_acquire(&q->slots[i].live);
+
+		if (!unique ||
+		    vtfs_load_once(&q->slots[i].user_data) != user_data)
+			continue;
+		interrupt_slot(c, k, i, unique);
+		n++;
+	}
+	/* One that is not with the device yet ends without it. */
+	if (n)
+		vtfs_evfd_signal(q->wake_fd);
+	return n;
+}
+
+int virtiofs_client_interrupt(struct virtiofs_client *c, uint64_t user_data)
+{
+	int n = 0, r;
+
+	pthread_mutex_lock(&c->hi.lock);
+	r = c->hi.dead;
+	if (!r && c->hi.no_interrupt)
+		r = vtfs_fail(-EOPNOTSUPP, "the server knows no INTERRUPT");
+	for (uint16_t k = 0; !r && k < c->opts.num_request_queues; k++)
+		n += interrupt_queue(c, k, user_data);
+	if (!r)
+		hiprio_run(c);
+	pthread_mutex_unlock(&c->hi.lock);
+	if (n)
+		vtfs_evfd_signal(c->wake_fd);
+	if (r)
+		return r;
+	return n ? 0 : vtfs_fail(-ENOENT, "no such op in flight");
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From a transport to a session, and back.
+ *
+ * Theory of operation
+ *
+ * Start is a list of steps (virtio 1.4, 3.1.1, then FUSE_INIT). A step that has
+ * to wait for the peer returns -EAGAIN and is called again with nothing
+ * changed; substep counts within a step that has several parts. A step that
+ * fails ends the attempt: FAILED is written, and the next start begins with a
+ * reset.
+ *
+ * Stop is bounded in time whatever the peer does: an op of the transport that
+ * is not answered in time ends all further talk with it.
+ */
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/shared.h"
+#include "session/client.h"
+
+/* Device status, virtio 1.4, 2.1 */
+#define STATUS_ACKNOWLEDGE 1u
+#define STATUS_DRIVER	   2u
+#define STATUS_DRIVER_OK   4u
+#define STATUS_FEATURES_OK 8u
+#define STATUS_NEEDS_RESET 64u
+#define STATUS_FAILED	   128u
+
+/* Everything this driver knows; more is ignored (virtio 1.4, 2.2). */
+#define FEATURES_KNOWN                                                         \
+	(VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC |                     \
+	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED)
+
+#define STOP_MS 1000u
+
+int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline)
+{
+	struct pollfd p = {.fd = c->t->fd(c->t), .events = POLLIN};
+	int r = poll(&p, 1, vtfs_ms_left(deadline));
+
+	if (r == 0)
+		return vtfs_fail(-ETIMEDOUT, "%s: no answer", c->t->name);
+	return 0;
+}
+
+/* ---- steps ---- */
+
+static int step_connect(struct virtiofs_client *c)
+{
+	int r;
+
+	if (c->connected)
+		return 0;
+	r = c->t->cli->connect(c->t);
+	if (r >= 0)
+		c->connected = true;
+	return r;
+}
+
+/* A device without a status is told by other means: no fault. */
+static int set_status(struct virtiofs_client *c, uint8_t status)
+{
+	int r = c->t->cli->set_status(c->t, status);
+
+	if (r == -EOPNOTSUPP)
+		r = 0;
+	if (r >= 0)
+		c->status = status;
+	return r;
+}
+
+static int step_reset(struct virtiofs_client *c)
+{
+	return set_status(c, 0);
+}
+
+/* A reset is done when status reads 0 (virtio 1.4, 2.4.2). */
+static int step_reset_done(struct virtiofs_client *c)
+{
+	uint8_t status = 0;
+	int r = c->t->cli->get_status(c->t, &status);
+
+	if (r == -EOPNOTSUPP)
+		return 0;
+	if (r >= 0 && status && c->substep++ < 1000) {
+		/* Looked at again in a moment, without a timer of ours. */
+		poll(NULL, 0, 1);
+		return c->opts.flags & VIRTIOFS_CLIENT_NONBLOCK
+			   ? step_reset_done(c)
+			   : -EAGAIN;
+	}
+	if (r >= 0 && status)
+		return vtfs_fail(-EPROTO, "status is %#x after a reset",
+				 status);
+	return r;
+}
+
+static int step_acknowledge(struct virtiofs_client *c)
+{
+	return set_status(c, STATUS_ACKNOWLEDGE);
+}
+
+static int step_driver(struct virtiofs_client *c)
+{
+	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+}
+
+static int step_get_features(struct virtiofs_client *c)
+{
+	uint64_t want = c->opts.features | VIRTIOFS_F_VERSION_1;
+	int r = c->t->cli->get_features(c->t, &c->offered);
+
+	if (r < 0)
+		return r;
+	if (!(c->offered & VIRTIOFS_F_VERSION_1))
+		return vtfs_fail(-EOPNOTSUPP,
+				 "%s: a legacy device, without VERSION_1",
+				 c->t->name);
+	c->features = c->offered & want & FEATURES_KNOWN;
+	if (!(c->features & VIRTIOFS_F_RING_PACKED) &&
+	    !vtfs_is_pow2(c->opts.queue_size))
+		return vtfs_fail(-EINVAL, "queue size %u is no power of two",
+				 c->opts.queue_size);
+	return 0;
+}
+
+static int step_set_features(struct virtiofs_client *c)
+{
+	return c->t->cli->set_features(c->t, c->features);
+}
+
+static int step_features_ok(struct virtiofs_client *c)
+{
+	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER |
+				 STATUS_FEATURES_OK);
+}
+
+static int step_features_read(struct virtiofs_client *c)
+{
+	uint8_t status = 0;
+	int r = c->t->cli->get_status(c->t, &status);
+
+	if (r == -EOPNOTSUPP)
+		return 0;
+	if (r >= 0 && !(status & STATUS_FEATURES_OK))
+		return vtfs_fail(-EPROTO, "%s: refuses features %#llx",
+				 c->t->name, (unsigned long long)c->features);
+	return r;
+}
+
+static int step_queue_cnt(struct virtiofs_client *c)
+{
+	unsigned cnt = 0;
+	int r = c->t->cli->queue_cnt(c->t, &cnt);
+
+	c->device_queues = 0;
+	if (r == -EOPNOTSUPP)
+		return 0;
+	if (r < 0)
+		return r;
+	if (cnt < 2)
+		return vtfs_fail(-EPROTO, "%s: %u queues, less than two",
+				 c->t->name, cnt);
+	c->device_queues = cnt - 1;
+	return 0;
+}
+
+static int check_tag(const char *tag)
+{
+	if (!tag[0])
+		return vtfs_fail(-EPROTO, "the device's tag is empty");
+	if (strchr(tag, '\n'))
+		return vtfs_fail(-EPROTO, "a newline in the device's tag");
+	return 0;
+}
+
+static int take_config(struct virtiofs_client *c, const unsigned char *cfg)
+{
+	uint32_t queues;
+
+	memcpy(&queues, cfg + VTFS_CONFIG_QUEUES, sizeof(queues));
+	queues = le32toh(queues);
+	if (!queues)
+		return vtfs_fail(-EPROTO, "%s: no request queue", c->t->name);
+	if (!c->device_queues || queues < c->device_queues)
+		c->device_queues = queues;
+	memset(c->tag, 0, sizeof(c->tag));
+	memcpy(c->tag, cfg + VTFS_CONFIG_TAG, VIRTIOFS_TAG_MAX);
+	return check_tag(c->tag);
+}
+
+/* Several fields are not read at once: read until two times agree (virtio 1.4,
+ * 2.5.3). What only F_NOTIFICATION adds is not looked at. */
+static int step_config(struct virtiofs_client *c)
+{
+	unsigned char cfg[VTFS_CONFIG_LEN];
+	int r;
+
+	for (;;) {
+		memset(cfg, 0, sizeof(cfg));
+		r = c->t->cli->get_config(c->t, cfg, sizeof(cfg), 0);
+		if (r == -EOPNOTSUPP) {
+			strncpy(c->tag, c->opts.tag ? c->opts.tag : "",
+				sizeof(c->tag) - 1);
+			return 0;
+		}
+		if (r < 0)
+			return r;
+		if (c->substep && !memcmp(cfg, c->config, sizeof(cfg)))
+			return take_config(c, cfg);
+		if (c->substep++ > 16)
+			return vtfs_fail(-EPROTO,
+					 "%s: configuration never settles",
+					 c->t->name);
+		memcpy(c->config, cfg, sizeof(cfg));
+	}
+}
+
+static int step_queues(struct virtiofs_client *c)
+{
+	uint32_t cnt = c->opts.num_request_queues;
+
+	if (c->device_queues)
+		cnt = vtfs_min_u32(cnt, c->device_queues);
+	c->queue_cnt = cnt;
+	return 0;
+}
+
+static int step_driver_ok(struct virtiofs_client *c)
+{
+	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER |
+				 STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+}
+
+static int (*const steps[])(struct virtiofs_client *c) = {
+    step_connect,	   step_reset,
+    step_reset_done,	   step_acknowledge,
+    step_driver,	   step_get_features,
+    step_set_features,	   step_features_ok,
+    step_features_read,	   step_queue_cnt,
+    step_config,	   step_queues,
+    vtfs_client_share,	   vtfs_client_share_regions,
+    vtfs_client_layout,	   vtfs_client_start_queues,
+    step_driver_ok,	   vtfs_client_init_send,
+    vtfs_client_init_wait,
+};
+
+#define STEP_INIT_WAIT (VTFS_ARRAY_LEN(steps) - 1)
+
+/* The fd that tells when the step can go on. */
+static int step_wait(struct virtiofs_client *c)
+{
+	struct virtiofs_cliq *q = &c->queues[0];
+	struct epoll_event ev[8];
+	int n;
+
+	if (c->step != STEP_INIT_WAIT)
+		return vtfs_client_transport_wait(c, c->start_deadline);
+	n = epoll_wait(q->taken ? q->ep_fd : c->ep_fd, ev, VTFS_ARRAY_LEN(ev),
+		       vtfs_ms_left(c->start_deadline));
+	if (n == 0)
+		return vtfs_fail(-ETIMEDOUT, "FUSE_INIT: no answer");
+	return 0;
+}
+
+/* A peer that hangs up while INIT waits. */
+static int step_dispatch(struct virtiofs_client *c)
+{
+	if (c->step != STEP_INIT_WAIT)
+		return 0;
+	vtfs_evfd_drain(c->wake_fd);
+	return c->t->cli->dispatch(c->t);
+}
+
+static int run_steps(struct virtiofs_client *c)
+{
+	int r;
+
+	while (c->step < VTFS_ARRAY_LEN(steps)) {
+		r = step_dispatch(c);
+		if (r >= 0)
+			r = steps[c->step](c);
+		if (r >= 0 && vtfs_load_acquire(&c->state) == VTFS_CLIENT_LOST)
+			r = vtfs_fail(-ENOTCONN, "%s: hung up", c->t->name);
+		if (r >= 0) {
+			c->step++;
+			c->substep = 0;
+			continue;
+		}
+		if (r != -EAGAIN || c->opts.flags & VIRTIOFS_CLIENT_NONBLOCK)
+			return r;
+		r = step_wait(c);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- one op, in bounded time ---- */
+
+struct stop_call {
+	int (*op)(struct virtiofs_client *c, unsigned arg);
+	unsigned arg;
+};
+
+static int op_status(struct virtiofs_client *c, unsigned status)
+{
+	return set_status(c, (uint8_t)status);
+}
+
+static int op_stop_queue(struct virtiofs_client *c, unsigned vq)
+{
+	return c->t->cli->stop_queue(c->t, vq);
+}
+
+static int op_read_status(struct virtiofs_client *c, unsigned arg)
+{
+	uint8_t status;
+
+	return c->t->cli->get_status(c->t, &status);
+}
+
+static int bounded(struct virtiofs_client *c, const struct stop_call *call,
+		   uint64_t deadline)
+{
+	int r;
+
+	if (!c->connected)
+		return -ENOTCONN;
+	do
+		r = call->op(c, call->arg);
+	while (r == -EAGAIN && vtfs_client_transport_wait(c, deadline) >= 0);
+	/* What it still owes would be taken for another answer. */
+	if (r == -EAGAIN || r == -ENOTCONN)
+		c->connected = false;
+	return r;
+}
+
+static void start_failed(struct virtiofs_client *c, int r)
+{
+	uint64_t deadline = vtfs_now() + STOP_MS * 1000000ULL;
+	struct stop_call failed = {op_status, c->status | STATUS_FAILED};
+	unsigned step = c->step;
+
+	/* The FAILED bit must not replace the text of the fault. */
+	if (r == -ENOTCONN || r == -ETIMEDOUT)
+		c->connected = false;
+	if (c->connected && c->status && step > 2)
+		bounded(c, &failed, deadline);
+	for (unsigned i = 0; i < c->opts.num_request_queues; i++)
+		vtfs_cliq_fail(&c->queues[i], -ENOTCONN);
+	vtfs_hiprio_fail(c, -ENOTCONN);
+	c->init_slot = NULL;
+	vtfs_store_release(&c->state, VTFS_CLIENT_LOST);
+}
+
+static void start_begin(struct virtiofs_client *c)
+{
+	if (vtfs_load_acquire(&c->state) == VTFS_CLIENT_STARTING)
+		return;
+	c->step = 0;
+	c->substep = 0;
+	c->status = 0;
+	c->status_asked = false;
+	c->start_deadline = 0;
+	if (c->opts.timeout_ms)
+		c->start_deadline = vtfs_now() +
+				    c->opts.timeout_ms * 1000000ULL;
+	vtfs_store_release(&c->init_done, 0);
+	vtfs_store_release(&c->config_changed, 0);
+	vtfs_store_release(&c->state, VTFS_CLIENT_STARTING);
+}
+
+int virtiofs_client_start(struct virtiofs_client *c,
+			  struct fuse_init_out *ret_init)
+{
+	int r;
+
+	if (vtfs_client_running(c))
+		return vtfs_fail(-EBUSY, "%s: started", c->t->name);
+	pthread_mutex_lock(&c->tlock);
+	start_begin(c);
+	r = run_steps(c);
+	if (r >= 0)
+		vtfs_store_release(&c->state, VTFS_CLIENT_RUNNING);
+	else if (r != -EAGAIN)
+		start_failed(c, r);
+	pthread_mutex_unlock(&c->tlock);
+	if (r >= 0 && ret_init)
+		*ret_init = c->init_out;
+	return r;
+}
+
+/* ---- the end ---- */
+
+/* Forgets that wait go first (the server may be sent DESTROY in vain). */
+static void drain_hiprio(struct virtiofs_client *c, uint64_t deadline)
+{
+	struct epoll_event ev[8];
+	int ms;
+
+	for (;;) {
+		vtfs_hiprio_try(c);
+		if (vtfs_hiprio_idle(c))
+			return;
+		ms = vtfs_ms_left(deadline);
+		if (!ms)
+			return;
+		if (!vtfs_hiprio_arm(c))
+			epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), ms);
+		vtfs_evfd_drain(c->wake_fd);
+	}
+}
+
+void vtfs_client_stop(struct virtiofs_client *c)
+{
+	uint32_t ms = STOP_MS;
+	uint64_t deadline;
+
+	if (c->opts.timeout_ms)
+		ms = vtfs_min_u32(ms, c->opts.timeout_ms);
+	deadline = vtfs_now() + ms * 1000000ULL;
+	if (vtfs_client_running(c)) {
+		drain_hiprio(c, deadline);
+		vtfs_client_destroy(c, deadline);
+		for (unsigned i = 0; i <= c->queue_cnt; i++) {
+			struct stop_call stop = {op_stop_queue, i};
+
+			bounded(c, &stop, deadline);
+		}
+	}
+	if (c->connected && c->status) {
+		struct stop_call reset = {op_status, 0};
+		struct stop_call wait = {op_read_status, 0};
+
+		/* Read back: nothing is touched after that (2.4.2). */
+		if (bounded(c, &reset, deadline) >= 0)
+			bounded(c, &wait, deadline);
+	}
+}
