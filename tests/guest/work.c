@@ -42,15 +42,17 @@ static uint64_t pattern_word(uint32_t seed, uint64_t index)
 void work_pattern(void *buf, size_t len, uint32_t seed, uint64_t offset)
 {
 	unsigned char *p = buf;
-	size_t i, n;
+	size_t i = 0;
 	uint64_t w;
 
-	for (i = 0; i < len; i += n) {
+	if (offset % 8 == 0)
+		for (; i + 8 <= len; i += 8) {
+			w = pattern_word(seed, (offset + i) / 8);
+			memcpy(p + i, &w, 8);
+		}
+	for (; i < len; i++) {
 		w = pattern_word(seed, (offset + i) / 8);
-		n = 8 - (offset + i) % 8;
-		if (n > len - i)
-			n = len - i;
-		memcpy(p + i, (char *)&w + (offset + i) % 8, n);
+		p[i] = w >> 8 * ((offset + i) % 8);
 	}
 }
 
