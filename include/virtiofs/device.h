@@ -60,17 +60,22 @@ struct virtiofs_device_ops {
 	/* req was interrupted by the peer, or its queue stops and waits for it.
 	 * Runs in the thread that serves hiprio or dispatch; the owner may be
 	 * replying at this moment: only wake it. req's memory stays valid until
-	 * this returns, not longer. NULL: ignored. */
+	 * this returns, not longer. An interrupt that came before its request
+	 * is told by virtiofs_req_interrupted() alone. NULL: ignored. */
 	void (*interrupt)(struct virtiofs_req *req, void *userdata);
 	/* Change what FUSE_INIT answers; NULL: the answer from opts. */
 	void (*init)(const struct fuse_init_in *in, struct fuse_init_out *out,
 		     void *userdata);
 	/* The session ended (DESTROY, a new INIT, reset, lost peer): drop all
-	 * lookups and handles. No request is in flight on any queue. */
+	 * lookups and handles. No request is in flight on any queue. Runs in
+	 * dispatch, before the DESTROY or INIT is answered. */
 	void (*reset)(void *userdata);
 };
 
-#define VIRTIOFS_DEVICE_RAW_INIT (1u << 0)	/* request gets INIT, DESTROY */
+/* request gets INIT and DESTROY once nothing else is in flight, and all
+ * arguments as the client sent them. Otherwise SETXATTR always comes with the
+ * 16 bytes of fuse_setxattr_in, and the library answers those two itself. */
+#define VIRTIOFS_DEVICE_RAW_INIT (1u << 0)
 #define VIRTIOFS_DEVICE_SHARED_REPLY (1u << 1)	/* as DEVQ_SHARED_REPLY, for the
 						 * queues that dispatch serves */
 
@@ -147,6 +152,9 @@ VIRTIOFS_API int virtiofs_req_reply_slice(struct virtiofs_req *req,
 					  uint64_t offset);
 /* Zero copy: len bytes already stand in room. */
 VIRTIOFS_API int virtiofs_req_filled(struct virtiofs_req *req, size_t len);
+/* 1: the client no longer wants the result (INTERRUPT, or its queue stops).
+ * Ask after making req known to your ops.interrupt, before you wait. */
+VIRTIOFS_API int virtiofs_req_interrupted(const struct virtiofs_req *req);
 /* For VIRTIOFS_REQ_NOREPLY requests. */
 VIRTIOFS_API void virtiofs_req_done(struct virtiofs_req *req);
 

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_SESSION_DEV_H
+#define VTFS_SESSION_DEV_H
+/*
+ * The device session, for the files of session/ and their tests.
+ *
+ * Theory of operation
+ *
+ * Threads. One thread dispatches: it alone talks to the transport and runs
+ * this state machine (dev_sink.c, dev_settle.c). A queue's owner, which is
+ * that thread or the one that took the queue, pops and publishes (devq.c).
+ * With SHARED_REPLY anybody pushes replies (req.c). Nobody waits for anybody
+ * but for a few instructions.
+ *
+ * The gate. What a queue runs with is a conf: ring addresses, memory table,
+ * the peer's bell. Whoever touches the ring is inside the queue's gate, a word
+ * taken by compare-and-swap. Dispatch composes a new conf, stores it in want
+ * and tries the gate. If it gets in, it adopts the conf for the queue; if not,
+ * it leaves a mark, and whoever is inside adopts on the way out and wakes
+ * dispatch. So a queue that sleeps holds up nothing, and none is waited for.
+ * Gate held, no callback runs. Pushing by other threads happens under the
+ * run's push lock instead; adopting takes that too.
+ *
+ * Runs. From start to the end of a stop a queue has a run: its ring, its slots,
+ * and two columns of counters, one written by the side that takes chains and
+ * one by the side that gives them back. Their differences are the requests in
+ * flight, per queue and per memory region. Whoever gives back first counts,
+ * then reads watch, and wakes dispatch if it is set; dispatch first sets
+ * watch, then reads the counters.
+ *
+ * A barrier (INIT, DESTROY) is a slot stored in dev->barrier. While it is
+ * there, takes give nothing; dispatch waits until every gate was seen empty
+ * and nothing else is in flight, ends the session, writes the answer and hands
+ * the slot back to its queue's owner through ready.
+ */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <virtiofs/device.h>
+
+#include "base/evfd.h"
+#include "base/log.h"
+#include "fuse/frame.h"
+#include "fuse/hiprio.h"
+#include "fuse/init.h"
+#include "fuse/slot.h"
+#include "mem/table.h"
+#include "transport/transport.h"
+#include "vq/vq.h"
+
+#define VTFS_CONFS	4u	/* have, want, one being composed, one left */
+#define VTFS_RETIRES	8u
+#define VTFS_DEV_QUEUES_MAX	1024u
+
+/* Tags of epoll events: below, a queue's number times two, plus one for its
+ * control eventfd. */
+#define VTFS_EV_TRANSPORT	(UINT64_MAX - 0)
+#define VTFS_EV_WAKE		(UINT64_MAX - 1)
+#define VTFS_EV_STOP		(UINT64_MAX - 2)
+
+/* The peer's bell; counted by dispatch alone. */
+struct vtfs_call {
+	unsigned refs;
+	struct vtfs_bell bell;
+};
+
+/* Immutable from post until dispatch collects it. */
+struct vtfs_conf {
+	struct vtfs_run *run;		/* NULL: stopped */
+	struct vtfs_table *table;
+	struct vtfs_call *call;
+	void *desc, *driver, *device;
+	bool ring;			/* the ring may be touched */
+	bool take;			/* chains may be taken */
+	bool drop;			/* chains taken before are not served */
+	bool used;			/* this element of the array is */
+	struct vtfs_conf *next;		/* adopted and left: see old */
+};
+
+/* Tables that replaced ones may still be in use. */
+struct vtfs_retire {
+	struct vtfs_table *old;
+	struct vtfs_table *now;
+	uint64_t cookie;
+	bool silent;			/* that peer is gone: no answer */
+};
+
+/* Memory of the peer, as long as the device or any run needs it. */
+struct vtfs_peermem {
+	uint32_t refs;			/* atomic */
+	struct vtfs_table *table;	/* owner: dispatch */
+	struct vtfs_retire retires[VTFS_RETIRES];
+	unsigned retire_cnt;
+};
+
+struct vtfs_tally {
+	uint32_t chains;
+	uint32_t locks;			/* SETLKW */
+	uint32_t regions[VTFS_REGION_MAX];
+};
+
+struct vtfs_run {
+	struct virtiofs_devq *q;	/* not to be touched once orphan */
+	struct vtfs_vq *vq;
+	struct vtfs_slots *slots;
+	struct vtfs_peermem *mem;
+	unsigned num;
+	unsigned lock_max;
+	pthread_mutex_t push_lock;
+	uint32_t watch;			/* atomic; owner: dispatch */
+	uint32_t lost;			/* atomic; the peer's bytes are not ours */
+	uint32_t holds;			/* atomic: interrupts that look at a slot */
+	bool orphan;			/* push_lock: the device was freed */
+	bool shared;			/* pushed to under push_lock only */
+	_Alignas(VTFS_CACHELINE) struct vtfs_tally taken; /* owner: taker */
+	_Alignas(VTFS_CACHELINE) struct vtfs_tally given; /* owner: pusher */
+};
+
+struct vtfs_devq_stats {
+	uint64_t requests;	/* handed out */
+	uint64_t ring_faults;
+	uint64_t chain_faults;
+	uint64_t frame_faults;
+	uint64_t dropped;	/* returned with length 0 though it had a reply */
+	uint64_t misrouted;	/* on hiprio and not for it, or the reverse */
+	uint64_t reply_faults;	/* by the program */
+};
+
+enum vtfs_devq_state {
+	VTFS_DEVQ_IDLE,
+	VTFS_DEVQ_RUNNING,
+	VTFS_DEVQ_DRAINING,	/* nothing new; the last reply ends it */
+	VTFS_DEVQ_ENDING,	/* nothing in flight; until the conf is adopted */
+};
+
+struct virtiofs_devq {
+	struct virtiofs_device *dev;
+	unsigned index;			/* logical, 0 hiprio */
+	int ep;				/* what devq_fd returns */
+	int ctl;			/* our own eventfd, to wake the owner */
+	uint32_t taken;			/* atomic; owner: who takes, releases */
+	bool shared;			/* replies by any thread; never goes back */
+
+	_Alignas(VTFS_CACHELINE) uint32_t gate;	/* atomic */
+	struct vtfs_conf *want;		/* atomic */
+	struct vtfs_conf *have;		/* gate */
+	struct vtfs_conf *old;		/* atomic: left, for dispatch to collect */
+	uint32_t size;			/* atomic: entries of have's ring */
+	uint32_t broken;		/* atomic; set by who is inside */
+	struct vtfs_slot *ready;	/* atomic: back from the barrier */
+
+	/* owner: who pops */
+	_Alignas(VTFS_CACHELINE) struct vtfs_slot *held;
+	struct vtfs_chain chain;	/* held's, until its body was read */
+	struct vtfs_slot *forgets;	/* budget used up: list to go on with */
+	struct vtfs_slot **forgets_end;
+	struct vtfs_slot *staged;	/* answered, to be pushed by flush */
+	struct vtfs_slot **staged_end;
+	bool batching;			/* replies wait for a flush */
+	struct vtfs_devq_stats stats;
+	bool logged;
+
+	/* owner: dispatch */
+	_Alignas(VTFS_CACHELINE) enum vtfs_devq_state state;
+	struct vtfs_queue_setup setup;
+	struct vtfs_run *run;		/* and runs_lock, to change */
+	struct vtfs_run *run_ending;
+	struct vtfs_call *call;
+	struct vtfs_conf confs[VTFS_CONFS];
+	pthread_mutex_t fd_lock;	/* kick and which epoll it is in */
+	int kick;
+	bool drop;			/* as conf.drop */
+	bool answer_stop;
+	bool told_broken;
+	bool quiet;			/* seen outside its gate since a barrier */
+	bool quiet_held;		/* and holding a request then */
+	uint16_t last_avail, last_used;
+};
+
+enum vtfs_ending {
+	VTFS_ENDING_NONE,
+	VTFS_ENDING_RESET,
+	VTFS_ENDING_LOST,
+};
+
+struct virtiofs_device {
+	struct vtfs_dev_sink sink;
+	struct virtiofs_transport *t;
+	struct virtiofs_device_ops ops;
+	struct virtiofs_device_opts opts;
+	void *userdata;
+	struct vtfs_log log;
+	char tag[VIRTIOFS_TAG_MAX];
+	uint64_t features;		/* accepted; owner: dispatch */
+
+	int ep, wake, stop_fd;
+	uint32_t stopped;		/* atomic */
+
+	struct virtiofs_devq *queues;
+	unsigned queue_cnt;
+	unsigned rr;			/* owner: dispatch */
+	bool dispatching;		/* owner: dispatch */
+	bool more;
+	int fatal;
+
+	struct vtfs_peermem *mem;
+	enum vtfs_ending ending;	/* owner: dispatch */
+
+	pthread_mutex_t runs_lock;	/* queues[].run, for interrupts */
+	struct vtfs_pending pending;
+
+	struct vtfs_slot *barrier;	/* atomic */
+	struct vtfs_init_limits limits;	/* of the barrier's INIT */
+	bool barrier_handed;		/* raw: the program has it */
+	/* Changed behind a barrier only, or by the reply to a raw INIT. */
+	uint32_t open;			/* atomic */
+	struct vtfs_frame_rules rules;
+	bool session;			/* ops.reset is owed; owner: dispatch */
+};
+
+/* ---- dev_gate.c ---- */
+void vtfs_gate_enter(struct virtiofs_devq *q);
+void vtfs_gate_leave(struct virtiofs_devq *q);
+/* For dispatch: true: inside. False: who is inside will wake dispatch. */
+bool vtfs_gate_try(struct virtiofs_devq *q);
+/* Compose from q's fields and make the queue adopt it. */
+void vtfs_devq_post(struct virtiofs_devq *q);
+/* Has everything posted been adopted? Tries to. */
+bool vtfs_devq_adopted(struct virtiofs_devq *q);
+void vtfs_devq_collect(struct virtiofs_devq *q);
+struct vtfs_call *vtfs_call_new(int fd);
+void vtfs_call_put(struct vtfs_call *call);
+void vtfs_device_wake(struct virtiofs_device *dev);
+void vtfs_devq_wake(struct virtiofs_devq *q);
+
+/* ---- dev_run.c ---- */
+int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
+		 const struct vtfs_vq_conf *conf);
+void vtfs_run_free(struct vtfs_run *run);
+void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
+		   const struct vtfs_chain *chain);
+/* Count s as given back; true: dispatch wants to hear of it. */
+bool vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s);
+uint32_t vtfs_run_inflight(const struct vtfs_run *run);
+uint32_t vtfs_run_pins(const struct vtfs_run *run, unsigned region);
+/* Device freed: the last reply frees the run. */
+void vtfs_run_orphan(struct vtfs_run *run);
+struct vtfs_peermem *vtfs_peermem_new(void);
+void vtfs_peermem_put(struct vtfs_peermem *mem);
+
+/* ---- dev_fds.c ---- */
+int vtfs_devq_init(struct virtiofs_devq *q, struct virtiofs_device *dev,
+		   unsigned index);
+void vtfs_devq_fini(struct virtiofs_devq *q);
+/* Watch a duplicate of fd; -1: a timer instead. */
+int vtfs_devq_set_kick(struct virtiofs_devq *q, int fd);
+void vtfs_devq_close_kick(struct virtiofs_devq *q);
+int vtfs_device_init_fds(struct virtiofs_device *dev);
+void vtfs_device_fini_fds(struct virtiofs_device *dev);
+
+/* ---- devq.c ---- */
+unsigned vtfs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
+		       unsigned max);
+void vtfs_devq_flush(struct virtiofs_devq *q);
+/* 1: pop would find something. */
+int vtfs_devq_arm(struct virtiofs_devq *q);
+/* Pop, run callbacks, flush; number of requests. */
+unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max);
+
+/* ---- dev_take.c ---- */
+/* Gate held. 1 and a slot whose verdict is set; 0 none now. */
+int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret);
+/* Gate held. 1: take would find something; else a wake-up will follow. */
+int vtfs_devq_arm_ring(struct virtiofs_devq *q);
+bool vtfs_is_barrier(const struct vtfs_slot *s);
+
+/* Answered: to the ring with the next flush. Owner's thread. */
+void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s);
+
+/* ---- dev_intr.c ---- */
+/* INTERRUPT for unique arrived; any thread that serves a queue. */
+void vtfs_device_interrupt(struct virtiofs_device *dev, uint64_t unique);
+/* Tell the program of every request that run holds and that touches one of the
+ * regions, or of all of them (regions NULL), but for except. Dispatch. */
+void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
+			const struct vtfs_slot *except);
+
+/* ---- dev_barrier.c ---- */
+/* Go on with INIT or DESTROY; true: something changed. Dispatch. */
+bool vtfs_device_settle_barrier(struct virtiofs_device *dev);
+/* The session is over: the program drops what it granted. Dispatch. */
+void vtfs_device_end_session(struct virtiofs_device *dev);
+/* The program answers its raw INIT with these bytes, which are changed, or its
+ * raw DESTROY, or either with an error (out NULL). Any thread. */
+void vtfs_device_raw_reply(struct virtiofs_device *dev,
+			   const struct vtfs_slot *s,
+			   struct fuse_init_out *out);
+
+/* ---- dev_sink.c, dev_settle.c ---- */
+extern const struct vtfs_dev_sink_ops vtfs_device_sink_ops;
+/* Whatever can be finished now; from dispatch. */
+void vtfs_device_settle(struct virtiofs_device *dev);
+unsigned vtfs_device_max_parts(const struct virtiofs_device *dev,
+			       uint32_t num);
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session/dev.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/shared.h"
+
+#define INSIDE	(1u << 0)
+#define WANTED	(1u << 1)	/* dispatch was here */
+#define SPINS	64u
+
+void vtfs_device_wake(struct virtiofs_device *dev)
+{
+	vtfs_evfd_signal(dev->wake);
+}
+
+void vtfs_devq_wake(struct virtiofs_devq *q)
+{
+	vtfs_evfd_signal(q->ctl);
+}
+
+/* What was left goes on a stack that only dispatch takes from, all at once. */
+static void leave_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
+{
+	struct vtfs_conf *old = __atomic_load_n(&q->old, __ATOMIC_RELAXED);
+
+	do {
+		c->next = old;
+	} while (!__atomic_compare_exchange_n(&q->old, &old, c, true,
+					      __ATOMIC_RELEASE,
+					      __ATOMIC_RELAXED));
+}
+
+/* Gate held, and the push lock of whichever run is concerned. */
+static void change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
+{
+	struct vtfs_conf *have = q->have;
+
+	if (c->ring)
+		vtfs_vq_dev_move(c->run->vq, c->desc, c->driver, c->device);
+	/* A bell that was rung just before it changed hands would be lost. */
+	if (c->ring && c->call && (!have || have->call != c->call))
+		vtfs_bell_ring(&c->call->bell);
+	q->have = c;
+	__atomic_store_n(&q->size, c->run ? c->run->num : 0, __ATOMIC_RELAXED);
+}
+
+/* Gate held. */
+static void adopt(struct virtiofs_devq *q)
+{
+	struct vtfs_conf *c, *have = q->have;
+	struct vtfs_run *run;
+
+	if (!__atomic_load_n(&q->want, __ATOMIC_RELAXED))
+		return;
+	c = __atomic_exchange_n(&q->want, NULL, __ATOMIC_ACQUIRE);
+	if (!c)
+		return;
+	run = c->run ? c->run : have ? have->run : NULL;
+	if (run)
+		pthread_mutex_lock(&run->push_lock);
+	change_conf(q, c);
+	if (run)
+		pthread_mutex_unlock(&run->push_lock);
+	if (have)
+		leave_conf(q, have);
+}
+
+static bool enter(struct virtiofs_devq *q)
+{
+	uint32_t none = 0;
+
+	return __atomic_compare_exchange_n(&q->gate, &none, INSIDE, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+void vtfs_gate_enter(struct virtiofs_devq *q)
+{
+	/* Whoever is inside is dispatch, for a few instructions. */
+	for (unsigned i = 0; !enter(q); i++) {
+		if (i < SPINS)
+			vtfs_cpu_relax();
+		else
+			sched_yield();
+	}
+	adopt(q);
+}
+
+void vtfs_gate_leave(struct virtiofs_devq *q)
+{
+	while (__atomic_exchange_n(&q->gate, 0, __ATOMIC_SEQ_CST) & WANTED) {
+		bool in = enter(q);
+
+		if (in)
+			adopt(q);
+		vtfs_device_wake(q->dev);
+		if (!in)
+			return;
+	}
+}
+
+bool vtfs_gate_try(struct virtiofs_devq *q)
+{
+	uint32_t v = __atomic_load_n(&q->gate, __ATOMIC_SEQ_CST);
+
+	for (;;) {
+		uint32_t to = v & INSIDE ? v | WANTED : INSIDE;
+
+		if (__atomic_compare_exchange_n(&q->gate, &v, to, false,
+						__ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST))
+			break;
+	}
+	if (v & INSIDE)
+		return false;
+	adopt(q);
+	return true;
+}
+
+struct vtfs_call *vtfs_call_new(int fd)
+{
+	struct vtfs_call *call = malloc(sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->refs = 1;
+	if (vtfs_bell_open(&call->bell, fd) < 0) {
+		free(call);
+		return NULL;
+	}
+	return call;
+}
+
+void vtfs_call_put(struct vtfs_call *call)
+{
+	if (!call || --call->refs)
+		return;
+	vtfs_bell_close(&call->bell);
+	free(call);
+}
+
+static void free_conf(struct vtfs_conf *c)
+{
+	vtfs_table_put(c->table);
+	vtfs_call_put(c->call);
+	c->used = false;
+}
+
+void vtfs_devq_collect(struct virtiofs_devq *q)
+{
+	struct vtfs_conf *c, *next;
+
+	for (c = __atomic_exchange_n(&q->old, NULL, __ATOMIC_ACQUIRE); c;
+	     c = next) {
+		next = c->next;
+		free_conf(c);
+	}
+}
+
+/* At most three of the four are in use here: have, want, and one that was left
+ * since collect. */
+static struct vtfs_conf *get_conf(struct virtiofs_devq *q)
+{
+	unsigned i = 0;
+
+	vtfs_devq_collect(q);
+	while (q->confs[i].used)
+		i++;
+	q->confs[i].used = true;
+	return &q->confs[i];
+}
+
+/* Where the ring lies now; false: in no region. */
+static bool find_ring(struct virtiofs_devq *q, struct vtfs_conf *c,
+		      const struct vtfs_vq_areas *a)
+{
+	const struct vtfs_queue_setup *s = &q->setup;
+
+	c->desc = vtfs_table_ptr(c->table, s->desc, a->desc_len);
+	c->driver = vtfs_table_ptr(c->table, s->driver, a->driver_len);
+	c->device = vtfs_table_ptr(c->table, s->device, a->device_len);
+	return c->desc && c->driver && c->device &&
+	       (uintptr_t)c->desc % a->desc_align == 0 &&
+	       (uintptr_t)c->driver % a->driver_align == 0 &&
+	       (uintptr_t)c->device % a->device_align == 0;
+}
+
+static void fill_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
+{
+	uint32_t flags = vtfs_features_vq_flags(q->dev->features);
+	struct vtfs_vq_areas areas;
+
+	*c = (struct vtfs_conf){ .used = true, .run = q->run };
+	if (!q->run)
+		return;
+	if (q->dev->mem->table)
+		c->table = vtfs_table_get(q->dev->mem->table);
+	c->call = q->call;
+	if (c->call)
+		c->call->refs++;
+	c->ring = !__atomic_load_n(&q->run->lost, __ATOMIC_RELAXED) &&
+		  vtfs_vq_areas(&areas, flags, q->setup.num) == 0 &&
+		  find_ring(q, c, &areas);
+	c->take = c->ring && q->state == VTFS_DEVQ_RUNNING && q->setup.enabled;
+	c->drop = q->drop;
+	if (!c->ring && q->state == VTFS_DEVQ_RUNNING)
+		__atomic_store_n(&q->broken, 1, __ATOMIC_RELAXED);
+}
+
+void vtfs_devq_post(struct virtiofs_devq *q)
+{
+	struct vtfs_conf *c = get_conf(q);
+
+	fill_conf(q, c);
+	c = __atomic_exchange_n(&q->want, c, __ATOMIC_SEQ_CST);
+	if (c)
+		free_conf(c);
+	vtfs_devq_adopted(q);
+	vtfs_devq_wake(q);
+}
+
+bool vtfs_devq_adopted(struct virtiofs_devq *q)
+{
+	if (vtfs_gate_try(q))
+		vtfs_gate_leave(q);
+	return !__atomic_load_n(&q->want, __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the transport says. All of this runs in the thread that dispatches, and
+ * only changes dispatch's own view of a queue, then posts it; answers that take
+ * time are given by dev_settle.c.
+ */
+#include "session/dev.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "fuse/init.h"
+#include "wire/fs.h"
+
+static struct virtiofs_device *to_device(struct vtfs_dev_sink *s)
+{
+	return vtfs_container_of(s, struct virtiofs_device, sink);
+}
+
+static struct virtiofs_devq *get_queue(struct vtfs_dev_sink *s, unsigned vq)
+{
+	struct virtiofs_device *dev = to_device(s);
+
+	return vq < dev->queue_cnt ? &dev->queues[vq] : NULL;
+}
+
+static uint64_t sink_offered(struct vtfs_dev_sink *s)
+{
+	return to_device(s)->opts.features;
+}
+
+static void sink_accept(struct vtfs_dev_sink *s, uint64_t features)
+{
+	to_device(s)->features = features;
+}
+
+static unsigned sink_queue_cnt(struct vtfs_dev_sink *s)
+{
+	return to_device(s)->queue_cnt;
+}
+
+static uint32_t sink_queue_max(struct vtfs_dev_sink *s)
+{
+	return to_device(s)->opts.queue_size;
+}
+
+static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
+			size_t off)
+{
+	struct virtiofs_device *dev = to_device(s);
+	unsigned char config[VTFS_CONFIG_LEN] = { 0 };
+	uint32_t queues = htole32(dev->queue_cnt - 1);
+
+	memcpy(config + VTFS_CONFIG_TAG, dev->tag, sizeof(dev->tag));
+	memcpy(config + VTFS_CONFIG_QUEUES, &queues, sizeof(queues));
+	memset(buf, 0, len);
+	if (off < sizeof(config))
+		memcpy(buf, config + off,
+		       vtfs_min_size(len, sizeof(config) - off));
+}
+
+static void post_all(struct virtiofs_device *dev)
+{
+	for (unsigned i = 0; i < dev->queue_cnt; i++)
+		if (dev->queues[i].run)
+			vtfs_devq_post(&dev->queues[i]);
+}
+
+static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			   uint64_t cookie)
+{
+	struct virtiofs_device *dev = to_device(s);
+	struct vtfs_peermem *mem = dev->mem;
+	struct vtfs_retire *r;
+
+	/* The transport waits for an answer before the next change. */
+	if (mem->retire_cnt == VTFS_RETIRES) {
+		dev->fatal = vtfs_fail(-EBUSY, "memory changes too often");
+		return;
+	}
+	r = &mem->retires[mem->retire_cnt++];
+	r->old = mem->table;
+	r->now = t ? vtfs_table_get(t) : NULL;
+	r->cookie = cookie;
+	r->silent = false;
+	mem->table = t ? vtfs_table_get(t) : NULL;
+	post_all(dev);
+}
+
+unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num)
+{
+	uint32_t pages = vtfs_init_pages(dev->opts.max_write, 0);
+
+	/* A driver that keeps to the rules has no chain longer than the ring
+	 * (virtio 1.4, 2.7.5.3.1); pages may cross regions. */
+	return vtfs_min_u32(IOV_MAX, pages + num < IOV_MAX ? pages + num :
+							    IOV_MAX);
+}
+
+static int make_run(struct virtiofs_devq *q)
+{
+	struct virtiofs_device *dev = q->dev;
+	const struct vtfs_queue_setup *setup = &q->setup;
+	struct vtfs_vq_areas areas;
+	struct vtfs_vq_conf conf = {
+		.flags = vtfs_features_vq_flags(dev->features),
+		.num = setup->num,
+		.avail_base = setup->avail_base,
+		.used_base = setup->used_base,
+		.max_parts = vtfs_device_max_parts(dev, setup->num),
+	};
+	const struct vtfs_table *t = dev->mem->table;
+	struct vtfs_run *run;
+	int r = vtfs_vq_areas(&areas, conf.flags, setup->num);
+
+	if (r < 0)
+		return r;
+	conf.desc = vtfs_table_ptr(t, setup->desc, areas.desc_len);
+	conf.driver = vtfs_table_ptr(t, setup->driver, areas.driver_len);
+	conf.device = vtfs_table_ptr(t, setup->device, areas.device_len);
+	if (!conf.desc || !conf.driver || !conf.device)
+		return vtfs_fail(-EFAULT, "queue %u: its ring is in no memory",
+				 q->index);
+	if ((uintptr_t)conf.desc % areas.desc_align ||
+	    (uintptr_t)conf.driver % areas.driver_align ||
+	    (uintptr_t)conf.device % areas.device_align)
+		return vtfs_fail(-EINVAL, "queue %u: its ring is not aligned",
+				 q->index);
+	r = vtfs_run_new(&run, q, &conf);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&dev->runs_lock);
+	q->run = run;
+	pthread_mutex_unlock(&dev->runs_lock);
+	return 0;
+}
+
+static int sink_start(struct vtfs_dev_sink *s,
+		      const struct vtfs_queue_setup *setup)
+{
+	struct virtiofs_devq *q = get_queue(s, setup->vq);
+	struct vtfs_call *call;
+	int r;
+
+	if (!q)
+		return vtfs_fail(-EINVAL, "virtqueue %u: no such queue",
+				 setup->vq);
+	if (q->state != VTFS_DEVQ_IDLE)
+		return vtfs_fail(-EBUSY, "queue %u runs already", q->index);
+	call = vtfs_call_new(setup->call_fd);
+	if (!call)
+		return vtfs_fail(-EINVAL, "queue %u: call fd", q->index);
+	r = vtfs_devq_set_kick(q, setup->kick_fd);
+	q->setup = *setup;
+	if (r >= 0)
+		r = make_run(q);
+	if (r < 0) {
+		vtfs_devq_close_kick(q);
+		vtfs_call_put(call);
+		return r;
+	}
+	q->call = call;
+	q->drop = false;
+	q->told_broken = false;
+	q->logged = false;
+	__atomic_store_n(&q->broken, 0, __ATOMIC_RELAXED);
+	q->state = VTFS_DEVQ_RUNNING;
+	vtfs_devq_post(q);
+	vtfs_log(q->dev->sink.log, LOG_DEBUG, "queue %u: started, %u entries",
+		 q->index, setup->num);
+	return 0;
+}
+
+static void sink_set_call(struct vtfs_dev_sink *s, unsigned vq, int fd)
+{
+	struct virtiofs_devq *q = get_queue(s, vq);
+	struct vtfs_call *call;
+
+	if (!q || !q->run)
+		return;
+	call = vtfs_call_new(fd);
+	if (!call) {
+		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s", q->index,
+			 virtiofs_last_error());
+		return;
+	}
+	vtfs_call_put(q->call);
+	q->call = call;
+	vtfs_devq_post(q);
+}
+
+static void sink_set_kick(struct vtfs_dev_sink *s, unsigned vq, int fd)
+{
+	struct virtiofs_devq *q = get_queue(s, vq);
+
+	if (!q || !q->run)
+		return;
+	if (vtfs_devq_set_kick(q, fd) < 0)
+		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s", q->index,
+			 virtiofs_last_error());
+	/* A kick on the old one may not have been seen. */
+	vtfs_devq_wake(q);
+}
+
+static void sink_enable(struct vtfs_dev_sink *s, unsigned vq, bool on)
+{
+	struct virtiofs_devq *q = get_queue(s, vq);
+
+	if (!q)
+		return;
+	q->setup.enabled = on;
+	if (q->run)
+		vtfs_devq_post(q);
+}
+
+static void sink_stop(struct vtfs_dev_sink *s, unsigned vq)
+{
+	struct virtiofs_devq *q = get_queue(s, vq);
+	struct virtiofs_device *dev = to_device(s);
+
+	if (!q) {
+		dev->t->dev->queue_stopped(dev->t, vq, 0, 0);
+		return;
+	}
+	q->answer_stop = true;
+	if (q->state != VTFS_DEVQ_RUNNING)
+		return;
+	q->state = VTFS_DEVQ_DRAINING;
+	vtfs_devq_post(q);
+}
+
+static void end_all(struct virtiofs_device *dev, enum vtfs_ending how)
+{
+	for (unsigned i = 0; i < dev->queue_cnt; i++) {
+		struct virtiofs_devq *q = &dev->queues[i];
+
+		q->answer_stop = false;
+		if (!q->run)
+			continue;
+		if (how == VTFS_ENDING_LOST)
+			__atomic_store_n(&q->run->lost, 1, __ATOMIC_SEQ_CST);
+		if (q->state == VTFS_DEVQ_RUNNING)
+			q->state = VTFS_DEVQ_DRAINING;
+		q->drop = true;
+		if (q->state == VTFS_DEVQ_DRAINING)
+			vtfs_devq_post(q);
+	}
+	dev->ending = how;
+}
+
+static void sink_reset(struct vtfs_dev_sink *s)
+{
+	struct virtiofs_device *dev = to_device(s);
+
+	if (dev->ending == VTFS_ENDING_NONE)
+		end_all(dev, VTFS_ENDING_RESET);
+}
+
+static void sink_lost(struct vtfs_dev_sink *s, int error)
+{
+	struct virtiofs_device *dev = to_device(s);
+
+	vtfs_log(dev->sink.log, LOG_DEBUG, "the client is gone (%s)",
+		 strerror(-error));
+	for (unsigned i = 0; i < dev->mem->retire_cnt; i++)
+		dev->mem->retires[i].silent = true;
+	end_all(dev, VTFS_ENDING_LOST);
+}
+
+const struct vtfs_dev_sink_ops vtfs_device_sink_ops = {
+	.offered = sink_offered,
+	.accept = sink_accept,
+	.queue_cnt = sink_queue_cnt,
+	.queue_max = sink_queue_max,
+	.config = sink_config,
+	.set_table = sink_set_table,
+	.start = sink_start,
+	.set_call = sink_set_call,
+	.set_kick = sink_set_kick,
+	.enable = sink_enable,
+	.stop = sink_stop,
+	.reset = sink_reset,
+	.lost = sink_lost,
+};

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One chain out of the ring into a slot, judged. All of this runs inside the
+ * gate and calls nothing of the program's.
+ */
+#include "session/dev.h"
+
+#include <errno.h>
+
+/* Peer faults are counted, and the first of a queue is logged. */
+static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
+		      const char *what)
+{
+	(*counter)++;
+	if (q->logged)
+		return;
+	q->logged = true;
+	vtfs_log(&q->dev->log, LOG_WARNING,
+		 "queue %u: the client sent %s; later faults are only counted",
+		 q->index, what);
+}
+
+static int ring_fault(struct virtiofs_devq *q)
+{
+	log_fault(q, &q->stats.ring_faults, "a broken ring");
+	__atomic_store_n(&q->broken, 1, __ATOMIC_SEQ_CST);
+	vtfs_device_wake(q->dev);
+	return 0;
+}
+
+bool vtfs_is_barrier(const struct vtfs_slot *s)
+{
+	return s->verdict == VTFS_VERDICT_REQUEST && s->op &&
+	       (s->op->opcode == FUSE_INIT || s->op->opcode == FUSE_DESTROY);
+}
+
+static bool is_hiprio_op(const struct vtfs_slot *s)
+{
+	return s->op && s->op->flags & VTFS_FUSE_HIPRIO;
+}
+
+static void refuse(struct vtfs_slot *s, int error)
+{
+	s->error = error;
+	s->verdict = s->head_cnt && s->in.unique &&
+				     !(s->req.flags & VIRTIOFS_REQ_NOREPLY) ?
+			     VTFS_VERDICT_ERROR :
+			     VTFS_VERDICT_DROP;
+}
+
+/* Too many waiters would fill the ring, and the unlock could not get in. */
+static void count_lock(struct vtfs_run *run, struct vtfs_slot *s)
+{
+	uint32_t given = __atomic_load_n(&run->given.locks, __ATOMIC_ACQUIRE);
+
+	if (run->taken.locks - given >= run->lock_max) {
+		refuse(s, -ENOLCK);
+		return;
+	}
+	s->waits = true;
+	__atomic_store_n(&run->taken.locks, run->taken.locks + 1,
+			 __ATOMIC_RELEASE);
+}
+
+/* What the frame alone can't tell. */
+static void judge(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	struct virtiofs_device *dev = q->dev;
+
+	if (q->index == VIRTIOFS_QUEUE_HIPRIO)
+		s->req.flags |= VIRTIOFS_REQ_HIPRIO;
+	if (is_hiprio_op(s) != (q->index == VIRTIOFS_QUEUE_HIPRIO))
+		log_fault(q, &q->stats.misrouted, "a request on a wrong queue");
+	if (s->op && s->op->opcode == FUSE_INIT)
+		return;
+	if (!__atomic_load_n(&dev->open, __ATOMIC_ACQUIRE))
+		refuse(s, -EIO);
+	else if (s->op && s->op->flags & VTFS_FUSE_WAITS)
+		count_lock(s->run, s);
+}
+
+static void count_faults(struct virtiofs_devq *q, const struct vtfs_slot *s,
+			 int chain_fault)
+{
+	if (s->verdict == VTFS_VERDICT_REQUEST)
+		return;
+	if (chain_fault)
+		log_fault(q, &q->stats.chain_faults, "a chain outside memory");
+	else
+		log_fault(q, &q->stats.frame_faults, "a malformed request");
+	if (s->verdict == VTFS_VERDICT_DROP)
+		q->stats.dropped++;
+}
+
+/* The next chain with its header, held until its body is read. */
+static int pop_chain(struct virtiofs_devq *q)
+{
+	struct vtfs_conf *conf = q->have;
+	struct vtfs_run *run = conf->run;
+	struct vtfs_slot *s;
+	int r;
+
+	s = vtfs_slot_take(run->slots);
+	if (!s)
+		return 0;
+	r = vtfs_vq_dev_pop(run->vq, conf->table, &q->chain);
+	if (r <= 0) {
+		vtfs_slot_untake(run->slots, s);
+		return r < 0 ? ring_fault(q) : 0;
+	}
+	vtfs_run_take(run, s, &q->chain);
+	s->parsed = vtfs_frame_head(s, &q->chain) != 0;
+	if (s->parsed)
+		count_faults(q, s, q->chain.fault);
+	vtfs_slot_start(s, s->in.unique);
+	q->held = s;
+	return 1;
+}
+
+static int read_body(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	int r;
+
+	if (s->parsed)
+		return 0;
+	r = vtfs_frame_body(s->run->slots, s, &q->chain, &q->dev->rules);
+	if (r < 0)
+		return r;
+	s->parsed = true;
+	count_faults(q, s, 0);
+	if (s->verdict == VTFS_VERDICT_REQUEST)
+		judge(q, s);
+	return 0;
+}
+
+/* INIT or DESTROY: to dispatch, if it has no other; else it stays held. */
+static void raise_barrier(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	struct vtfs_slot *none = NULL;
+
+	if (!__atomic_compare_exchange_n(&q->dev->barrier, &none, s, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	q->held = NULL;
+	vtfs_device_wake(q->dev);
+}
+
+static bool may_take(struct virtiofs_devq *q)
+{
+	struct vtfs_conf *conf = q->have;
+
+	return conf && conf->run && !__atomic_load_n(&q->dev->barrier,
+						     __ATOMIC_SEQ_CST);
+}
+
+static bool may_pop(const struct virtiofs_devq *q)
+{
+	return q->have->take && !__atomic_load_n(&q->broken, __ATOMIC_RELAXED);
+}
+
+/* Can what is held go on? It waits for a block, or for the barrier's end. */
+static bool may_go_on(const struct virtiofs_devq *q)
+{
+	const uint32_t *starved = &q->held->run->slots->starved;
+
+	return q->held->parsed || q->have->drop ||
+	       !__atomic_load_n(starved, __ATOMIC_SEQ_CST);
+}
+
+int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
+{
+	struct vtfs_slot *s;
+
+	s = __atomic_exchange_n(&q->ready, NULL, __ATOMIC_ACQUIRE);
+	if (s) {
+		*ret = s;
+		return 1;
+	}
+	if (!may_take(q))
+		return 0;
+	if (!q->held && (!may_pop(q) || pop_chain(q) == 0))
+		return 0;
+	s = q->held;
+	if (q->have->drop)
+		s->verdict = VTFS_VERDICT_DROP;
+	else if (read_body(q, s) < 0)
+		return 0;
+	if (vtfs_is_barrier(s)) {
+		raise_barrier(q, s);
+		return 0;
+	}
+	q->held = NULL;
+	*ret = s;
+	return 1;
+}
+
+int vtfs_devq_arm_ring(struct virtiofs_devq *q)
+{
+	if (__atomic_load_n(&q->ready, __ATOMIC_ACQUIRE))
+		return 1;
+	if (!may_take(q))
+		return 0;
+	if (q->held)
+		return may_go_on(q);
+	if (!may_pop(q) || vtfs_vq_dev_arm(q->have->run->vq) != 1)
+		return 0;
+	return !__atomic_load_n(&q->have->run->slots->starved,
+				__ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A queue as its owner sees it: pop, flush, arm, and what the library does with
+ * requests on the way. See dev.h.
+ */
+#include "session/dev.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <sys/epoll.h>
+
+#include "base/error.h"
+
+#define BATCH		32u
+/* FORGET entries, and requests that end inside the library, per pop. */
+#define BUDGET		1024u
+#define DISPATCH_MAX	64u
+
+/* ---- giving back ---- */
+
+void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	s->staged = NULL;
+	if (!q->staged)
+		q->staged_end = &q->staged;
+	*q->staged_end = s;
+	q->staged_end = &s->staged;
+}
+
+/* Inside the gate; push lock too if anybody else pushes. */
+static void push_staged(struct virtiofs_devq *q, struct vtfs_conf *conf)
+{
+	for (struct vtfs_slot *s = q->staged; s; s = s->staged)
+		vtfs_vq_dev_push(conf->run->vq, s->id, s->ring_cnt,
+				 s->used_len);
+	if (vtfs_vq_dev_publish(conf->run->vq) && conf->call)
+		vtfs_bell_ring(&conf->call->bell);
+}
+
+static void give_staged(struct virtiofs_devq *q)
+{
+	struct vtfs_slot *s = q->staged, *next;
+	bool tell = false;
+
+	q->staged = NULL;
+	for (; s; s = next) {
+		next = s->staged;
+		tell |= vtfs_run_give(s->run, s);
+	}
+	if (tell)
+		vtfs_device_wake(q->dev);
+}
+
+void vtfs_devq_flush(struct virtiofs_devq *q)
+{
+	struct vtfs_run *run;
+
+	if (!q->staged)
+		return;
+	run = q->staged->run;
+	vtfs_gate_enter(q);
+	if (run->shared)
+		pthread_mutex_lock(&run->push_lock);
+	if (q->have->ring && !__atomic_load_n(&run->lost, __ATOMIC_ACQUIRE))
+		push_staged(q, q->have);
+	give_staged(q);
+	if (run->shared)
+		pthread_mutex_unlock(&run->push_lock);
+	vtfs_gate_leave(q);
+}
+
+/* ---- taking ---- */
+
+static void add_forget(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	s->staged = NULL;
+	if (!q->forgets)
+		q->forgets_end = &q->forgets;
+	*q->forgets_end = s;
+	q->forgets_end = &s->staged;
+}
+
+static void run_forgets(struct virtiofs_devq *q, unsigned *budget)
+{
+	struct vtfs_slot *s;
+	bool more;
+
+	while ((s = q->forgets) && *budget) {
+		*budget -= vtfs_forget_run(s, *budget, q->dev->ops.forget,
+					   &more);
+		if (more)
+			return;
+		q->forgets = s->staged;
+		s->used_len = 0;
+		vtfs_devq_stage(q, s);
+		*budget -= *budget ? 1 : 0;
+	}
+}
+
+static void end_interrupt(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	const struct fuse_interrupt_in *arg = s->req.arg;
+	uint64_t unique = arg->unique;
+
+	/* Its own chain is never held up by what it interrupts. */
+	s->used_len = 0;
+	if (s->head_cnt && s->in.unique)
+		vtfs_frame_error(s, 0);
+	vtfs_devq_stage(q, s);
+	vtfs_devq_flush(q);
+	vtfs_device_interrupt(q->dev, unique);
+}
+
+static bool is_forget(const struct virtiofs_devq *q, const struct vtfs_slot *s)
+{
+	return q->dev->ops.forget && s->op &&
+	       (s->op->opcode == FUSE_FORGET ||
+		s->op->opcode == FUSE_BATCH_FORGET);
+}
+
+/* An INTERRUPT may have overtaken it. */
+static void catch_interrupt(struct virtiofs_devq *q, struct vtfs_slot *s)
+{
+	struct vtfs_pending *p = &q->dev->pending;
+
+	if (vtfs_pending_any(p) && vtfs_pending_claim(p, s->in.unique))
+		vtfs_slot_interrupt(s);
+}
+
+static struct virtiofs_req *hand_out(struct virtiofs_devq *q,
+				     struct vtfs_slot *s)
+{
+	q->stats.requests++;
+	catch_interrupt(q, s);
+	vtfs_slot_hand(s);
+	return &s->req;
+}
+
+/* To the program, or to an end here: then NULL. */
+static struct virtiofs_req *route(struct virtiofs_devq *q, struct vtfs_slot *s,
+				  unsigned *budget)
+{
+	if (s->verdict == VTFS_VERDICT_REQUEST) {
+		if (is_forget(q, s)) {
+			add_forget(q, s);
+			run_forgets(q, budget);
+			return NULL;
+		}
+		if (!s->op || s->op->opcode != FUSE_INTERRUPT)
+			return hand_out(q, s);
+		end_interrupt(q, s);
+	} else {
+		if (s->verdict == VTFS_VERDICT_ERROR)
+			vtfs_frame_error(s, s->error);
+		vtfs_devq_stage(q, s);
+	}
+	*budget -= *budget ? 1 : 0;
+	return NULL;
+}
+
+/* A page that the peer took back reads as zeroes: nothing of it is true. */
+static void check_memory(struct virtiofs_devq *q)
+{
+	const struct vtfs_table *t = q->have ? q->have->table : NULL;
+
+	for (unsigned i = 0; t && i < t->cnt; i++) {
+		if (t->regions[i]->sealed || !vtfs_region_faulted(t->regions[i]))
+			continue;
+		if (!__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
+			vtfs_device_wake(q->dev);
+	}
+}
+
+static unsigned take_batch(struct virtiofs_devq *q, struct vtfs_slot **slots,
+			   unsigned max)
+{
+	unsigned n = 0;
+
+	vtfs_gate_enter(q);
+	check_memory(q);
+	while (n < max && vtfs_devq_take_slot(q, &slots[n]) == 1)
+		n++;
+	if (n && q->have->ring)
+		vtfs_vq_dev_disarm(q->have->run->vq);
+	vtfs_gate_leave(q);
+	return n;
+}
+
+unsigned vtfs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
+		       unsigned max)
+{
+	struct vtfs_slot *slots[BATCH];
+	struct virtiofs_req *req;
+	unsigned budget = BUDGET;
+	unsigned n = 0, cnt;
+
+	vtfs_devq_flush(q);
+	run_forgets(q, &budget);
+	while (n < max && budget) {
+		cnt = take_batch(q, slots, vtfs_min_u32(BATCH, max - n));
+		for (unsigned i = 0; i < cnt; i++) {
+			req = route(q, slots[i], &budget);
+			if (req)
+				reqs[n++] = req;
+		}
+		if (!cnt)
+			break;
+	}
+	return n;
+}
+
+int vtfs_devq_arm(struct virtiofs_devq *q)
+{
+	int r;
+
+	vtfs_devq_flush(q);
+	if (q->forgets)
+		return 1;
+	vtfs_gate_enter(q);
+	r = vtfs_devq_arm_ring(q);
+	vtfs_gate_leave(q);
+	return r;
+}
+
+unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
+{
+	struct virtiofs_req *reqs[DISPATCH_MAX];
+	unsigned n;
+
+	q->batching = true;
+	n = vtfs_devq_pop(q, reqs, vtfs_min_u32(max, DISPATCH_MAX));
+	for (unsigned i = 0; i < n; i++)
+		q->dev->ops.request(reqs[i]);
+	vtfs_devq_flush(q);
+	q->batching = false;
+	return n;
+}
+
+/* ---- public ---- */
+
+static bool is_stopped(const struct virtiofs_device *dev)
+{
+	return __atomic_load_n(&dev->stopped, __ATOMIC_ACQUIRE);
+}
+
+int virtiofs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
+		      unsigned max)
+{
+	if (is_stopped(q->dev))
+		return vtfs_fail(-ESHUTDOWN, "queue %u: the device was stopped",
+				 q->index);
+	return (int)vtfs_devq_pop(q, reqs, max > INT32_MAX ? INT32_MAX : max);
+}
+
+int virtiofs_devq_dispatch(struct virtiofs_devq *q)
+{
+	if (is_stopped(q->dev))
+		return vtfs_fail(-ESHUTDOWN, "queue %u: the device was stopped",
+				 q->index);
+	return (int)vtfs_devq_serve(q, DISPATCH_MAX);
+}
+
+int virtiofs_devq_flush(struct virtiofs_devq *q)
+{
+	vtfs_devq_flush(q);
+	return 0;
+}
+
+int virtiofs_devq_arm(struct virtiofs_devq *q)
+{
+	struct epoll_event ev[4];
+	int n;
+
+	/* The kick is edge-triggered: this consumes it, then the ring is looked
+	 * at. Our own eventfd is a level. */
+	n = epoll_wait(q->ep, ev, 4, 0);
+	for (int i = 0; i < n; i++)
+		if (ev[i].data.u64 == q->index * 2 + 1)
+			vtfs_evfd_drain(q->ctl);
+	if (is_stopped(q->dev))
+		return 1;
+	return vtfs_devq_arm(q);
+}
+
+int virtiofs_devq_fd(const struct virtiofs_devq *q)
+{
+	return q->ep;
+}
+
+uint32_t virtiofs_devq_size(const struct virtiofs_devq *q)
+{
+	return __atomic_load_n(&q->size, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef MOCK_RAWFUSE_H
+#define MOCK_RAWFUSE_H
+/*
+ * FUSE frames over rawdev.h, and a device whose program keeps what it gets.
+ * Each frame has a cell of memory of its own, by number: what is sent in its
+ * first half, the reply in its second.
+ */
+#include "rawdev.h"
+
+#define CELL_LEN	(32u << 10)
+#define CELL_ROOM	(16u << 10)	/* where the second half begins */
+#define CELLS		96u
+#define PATTERN		0xa5		/* in every byte that nobody wrote */
+
+struct program {
+	struct virtiofs_device *dev;
+	struct raw raw;
+	/* What came, in order; kept if keep is set, else answered 0. */
+	struct virtiofs_req *reqs[1100];
+	unsigned cnt;
+	bool keep;
+	struct virtiofs_req *interrupted[64];
+	unsigned interrupts;
+	struct { uint64_t nodeid, nlookup; } forgets[5000];
+	unsigned forget_cnt;
+	unsigned resets;
+	unsigned inits;
+	char logged[8][256];
+	unsigned log_cnt;
+	bool no_forget;		/* before program_start */
+	uint32_t flags;
+	uint32_t max_write;
+	unsigned queues;
+	unsigned num;
+	uint32_t hiprio_interval;
+	void (*on_request)(struct program *p, struct virtiofs_req *req);
+	void (*on_init)(struct fuse_init_out *out);
+	void *more;
+};
+
+/* A device with opts from *p; queues run, no INIT yet. */
+void program_start(struct program *p, uint64_t features);
+/* As above and INIT 7.45 done. */
+void program_open(struct program *p, uint64_t features);
+void program_stop(struct program *p);
+/* Dispatch until there is nothing to do. */
+void program_run(struct program *p);
+
+static inline unsigned char *cell(struct program *p, unsigned i)
+{
+	return p->raw.mem + RAW_BUFS + (size_t)i * CELL_LEN;
+}
+static inline uint64_t cell_addr(unsigned i)
+{
+	return raw_addr(RAW_BUFS + (size_t)i * CELL_LEN);
+}
+
+/* Write header and args into a cell and return in.len. */
+uint32_t put_frame(struct program *p, unsigned i, uint32_t opcode,
+		   const void *args, size_t len);
+struct fuse_in_header *frame_of(struct program *p, unsigned i);
+/* Post a cell's frame: in.len readable bytes, room writable ones. */
+uint16_t post_cell(struct program *p, unsigned vq, unsigned i, uint32_t room);
+/* put_frame and post_cell. */
+uint16_t send_frame(struct program *p, unsigned vq, unsigned i, uint32_t opcode,
+		    const void *args, size_t len, uint32_t room);
+
+/* The reply to cell i came back on vq as the next used element: its error, or
+ * 1 if it has length 0. Checks header and lengths. */
+int reply_of(struct program *p, unsigned vq, unsigned i);
+/* Bytes of the reply behind its header. */
+const void *reply_bytes(struct program *p, unsigned i);
+uint32_t reply_len(struct program *p, unsigned i);
+/* Nothing came back on vq. */
+void no_reply(struct program *p, unsigned vq);
+
+#define UNIQUE(i)	(1000u + 2u * (i))
+#endif
