@@ -100,10 +100,10 @@ static int take_opts(struct virtiofs_client *c,
 		o->bounce_bytes = BOUNCE_DEFAULT;
 	o->bounce_bytes = VTFS_ALIGN_UP(o->bounce_bytes, (uint64_t)VTFS_PAGE);
 	r = check_opts(o);
-	if (r < 0 || !o->tag)
-		return r;
-	o->tag = strdup(o->tag);
-	return o->tag ? 0 : vtfs_fail(-ENOMEM, "tag");
+	if (r >= 0 && o->tag)
+		strncpy(c->opt_tag, o->tag, sizeof(c->opt_tag) - 1);
+	o->tag = NULL;
+	return r;
 }
 
 /* ---- life ---- */
@@ -246,7 +246,6 @@ void virtiofs_client_free(struct virtiofs_client *c)
 	pthread_mutex_destroy(&c->tlock);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->hi.lock);
-	free((char *)c->opts.tag);
 	free(c);
 }
 

@@ -84,7 +84,7 @@ struct vtfs_hiprio {
 struct virtiofs_client {
 	struct virtiofs_transport *t;
 	struct vtfs_cli_sink sink;
-	struct virtiofs_client_opts opts; /* completed; tag is ours */
+	struct virtiofs_client_opts opts; /* completed; no tag */
 	struct vtfs_log log;
 	uint32_t state; /* any, atomic */
 	int lost_error;
@@ -97,6 +97,7 @@ struct virtiofs_client {
 	unsigned char config[VTFS_CONFIG_LEN];
 	bool status_asked; /* get_status is under way */
 	uint64_t offered, features;
+	char opt_tag[VIRTIOFS_TAG_MAX + 4];
 	char tag[VIRTIOFS_TAG_MAX + 4];
 	uint32_t device_queues;
 	unsigned queue_cnt;		/* request queues in use */

@@ -21,14 +21,7 @@
 #include "base/error.h"
 #include "base/shared.h"
 #include "session/client.h"
-
-/* Device status, virtio 1.4, 2.1 */
-#define STATUS_ACKNOWLEDGE 1u
-#define STATUS_DRIVER	   2u
-#define STATUS_DRIVER_OK   4u
-#define STATUS_FEATURES_OK 8u
-#define STATUS_NEEDS_RESET 64u
-#define STATUS_FAILED	   128u
+#include "wire/virtio.h"
 
 /* Everything this driver knows; more is ignored (virtio 1.4, 2.2). */
 #define FEATURES_KNOWN                                                         \
@@ -36,6 +29,7 @@
 	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED)
 
 #define STOP_MS 1000u
+#define RESET_MS 1000u
 
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline)
 {
@@ -78,35 +72,37 @@ static int step_reset(struct virtiofs_client *c)
 	return set_status(c, 0);
 }
 
-/* A reset is done when status reads 0 (virtio 1.4, 2.4.2). */
+/* A reset is done when status reads 0 (virtio 1.4, 2.4.2). A device that takes
+ * its time is asked again every millisecond: nothing tells when it is done. */
 static int step_reset_done(struct virtiofs_client *c)
 {
-	uint8_t status = 0;
-	int r = c->t->cli->get_status(c->t, &status);
+	uint8_t status;
+	int r;
 
-	if (r == -EOPNOTSUPP)
-		return 0;
-	if (r >= 0 && status && c->substep++ < 1000) {
-		/* Looked at again in a moment, without a timer of ours. */
-		poll(NULL, 0, 1);
-		return c->opts.flags & VIRTIOFS_CLIENT_NONBLOCK
-			   ? step_reset_done(c)
-			   : -EAGAIN;
-	}
-	if (r >= 0 && status)
+	do {
+		if (c->substep)
+			poll(NULL, 0, 1);
+		status = 0;
+		r = c->t->cli->get_status(c->t, &status);
+		if (r == -EOPNOTSUPP)
+			return 0;
+		if (r < 0)
+			return r;
+	} while (status && c->substep++ < RESET_MS);
+	if (status)
 		return vtfs_fail(-EPROTO, "status is %#x after a reset",
 				 status);
-	return r;
+	return 0;
 }
 
 static int step_acknowledge(struct virtiofs_client *c)
 {
-	return set_status(c, STATUS_ACKNOWLEDGE);
+	return set_status(c, VTFS_STATUS_ACKNOWLEDGE);
 }
 
 static int step_driver(struct virtiofs_client *c)
 {
-	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+	return set_status(c, VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_DRIVER);
 }
 
 static int step_get_features(struct virtiofs_client *c)
@@ -135,8 +131,8 @@ static int step_set_features(struct virtiofs_client *c)
 
 static int step_features_ok(struct virtiofs_client *c)
 {
-	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER |
-				 STATUS_FEATURES_OK);
+	return set_status(c, VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_DRIVER |
+				 VTFS_STATUS_FEATURES_OK);
 }
 
 static int step_features_read(struct virtiofs_client *c)
@@ -146,7 +142,7 @@ static int step_features_read(struct virtiofs_client *c)
 
 	if (r == -EOPNOTSUPP)
 		return 0;
-	if (r >= 0 && !(status & STATUS_FEATURES_OK))
+	if (r >= 0 && !(status & VTFS_STATUS_FEATURES_OK))
 		return vtfs_fail(-EPROTO, "%s: refuses features %#llx",
 				 c->t->name, (unsigned long long)c->features);
 	return r;
@@ -204,8 +200,7 @@ static int step_config(struct virtiofs_client *c)
 		memset(cfg, 0, sizeof(cfg));
 		r = c->t->cli->get_config(c->t, cfg, sizeof(cfg), 0);
 		if (r == -EOPNOTSUPP) {
-			strncpy(c->tag, c->opts.tag ? c->opts.tag : "",
-				sizeof(c->tag) - 1);
+			memcpy(c->tag, c->opt_tag, sizeof(c->tag));
 			return 0;
 		}
 		if (r < 0)
@@ -232,8 +227,9 @@ static int step_queues(struct virtiofs_client *c)
 
 static int step_driver_ok(struct virtiofs_client *c)
 {
-	return set_status(c, STATUS_ACKNOWLEDGE | STATUS_DRIVER |
-				 STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+	return set_status(c, VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_DRIVER |
+				 VTFS_STATUS_FEATURES_OK |
+				 VTFS_STATUS_DRIVER_OK);
 }
 
 static int (*const steps[])(struct virtiofs_client *c) = {
@@ -343,7 +339,7 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 static void start_failed(struct virtiofs_client *c, int r)
 {
 	uint64_t deadline = vtfs_now() + STOP_MS * 1000000ULL;
-	struct stop_call failed = {op_status, c->status | STATUS_FAILED};
+	struct stop_call failed = {op_status, c->status | VTFS_STATUS_FAILED};
 	unsigned step = c->step;
 
 	/* The FAILED bit must not replace the text of the fault. */
@@ -408,7 +404,7 @@ static void drain_hiprio(struct virtiofs_client *c, uint64_t deadline)
 		if (vtfs_hiprio_idle(c))
 			return;
 		ms = vtfs_ms_left(deadline);
-		if (!ms)
+		if (!ms || c->t->cli->dispatch(c->t) < 0)
 			return;
 		if (!vtfs_hiprio_arm(c))
 			epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), ms);

@@ -22,9 +22,9 @@
 #include "base/error.h"
 #include "base/shared.h"
 #include "session/client.h"
+#include "wire/virtio.h"
 
 #define NS_PER_MS	   1000000ULL
-#define STATUS_NEEDS_RESET 0x40u
 
 int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag)
 {
@@ -90,7 +90,7 @@ static int check_status(struct virtiofs_client *c)
 		return 0;
 	r = c->t->cli->get_status(c->t, &status);
 	c->status_asked = r == -EAGAIN;
-	if (r >= 0 && status & STATUS_NEEDS_RESET) {
+	if (r >= 0 && status & VTFS_STATUS_NEEDS_RESET) {
 		vtfs_log(&c->log, LOG_WARNING, "the device needs a reset");
 		vtfs_client_lost(c, -ENOTCONN);
 	}
