@@ -49,3 +49,39 @@ peers_dir() {
 		printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/libvirtiofs-peers"
 	fi
 }
+
+# A folder in memory for what guests map; user-mode Linux wants it so.
+memory_tmp() {
+	if [ -d /dev/shm ] && [ -w /dev/shm ]; then
+		printf '%s\n' /dev/shm
+	else
+		printf '%s\n' "${TMPDIR:-/tmp}"
+	fi
+}
+
+# uml_exec FOLDER SOCKET KERNEL PRELOAD VARIABLE=VALUE...: becomes user-mode
+# Linux (KERNEL: a peer's folder), with this machine's files as its root, read
+# only, and tests/guest/guest.sh as its first process. Console: standard output.
+uml_exec() {
+	local dir=$1 sock=$2 kernel=$3 preload=$4
+
+	shift 4
+	mkdir -p "$dir/uml"
+	TMPDIR=$(memory_tmp) LD_PRELOAD=$preload exec setsid "$kernel/linux" mem=512M \
+		root=/dev/root rootfstype=hostfs rootflags=/ ro \
+		init="$top/tests/guest/guest.sh" uml_dir="$dir/uml" \
+		virtio_uml.device="$sock:26" con0=null,fd:1 con=null seccomp=auto quiet \
+		"VT_MODULES=$kernel/modules" "$@" </dev/null
+}
+
+# Wait at most SECONDS for a daemon's socket: wait_for_socket PATH PID SECONDS
+wait_for_socket() {
+	local i
+
+	for ((i = 0; i < $3 * 20; i++)); do
+		[ -S "$1" ] && return 0
+		kill -0 "$2" 2>/dev/null || return 1
+		sleep 0.05
+	done
+	return 1
+}
