@@ -69,35 +69,49 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd)
 	return 0;
 }
 
+/* It has room, and somebody who reads. */
+static bool can_write(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+}
+
 /* The reader can go between poll and write: a signal that this thread alone
  * would get is taken back, one that was pending before stays. */
-static void write_pipe(int fd)
+static ssize_t write_quietly(int fd, const void *buf, size_t len)
 {
 	const struct timespec now = { 0, 0 };
-	uint64_t one = 1;
 	sigset_t pipe, old, pending;
+	ssize_t n;
 
 	sigemptyset(&pipe);
 	sigaddset(&pipe, SIGPIPE);
 	sigpending(&pending);
 	pthread_sigmask(SIG_BLOCK, &pipe, &old);
-	if (write(fd, &one, sizeof(one)) < 0 && errno == EPIPE &&
-	    !sigismember(&pending, SIGPIPE))
+	n = write(fd, buf, len);
+	if (n < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
 		sigtimedwait(&pipe, NULL, &now);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return n;
+}
+
+int vtfs_pipe_write(int fd, const void *buf, size_t len)
+{
+	if (!can_write(fd) || write_quietly(fd, buf, len) != (ssize_t)len)
+		return -EAGAIN;
+	return 0;
 }
 
 void vtfs_bell_ring(const struct vtfs_bell *b)
 {
-	struct pollfd p = { .fd = b->fd, .events = POLLOUT };
 	uint64_t one = 1;
 
-	if (b->fd < 0 || poll(&p, 1, 0) <= 0 ||
-	    p.revents & (POLLERR | POLLNVAL) || !(p.revents & POLLOUT))
+	if (b->fd < 0)
 		return;
 	if (b->pipe)
-		write_pipe(b->fd);
-	else
+		vtfs_pipe_write(b->fd, &one, sizeof(one));
+	else if (can_write(b->fd))
 		(void)!write(b->fd, &one, sizeof(one));
 }
 

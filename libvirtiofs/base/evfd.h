@@ -6,6 +6,7 @@
  * file description it shares with us and can change under us.
  */
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Close-on-exec, non-blocking, counter 0. */
 int vtfs_evfd_new(int *ret_fd);
@@ -35,4 +36,8 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd);
 /* errno is not kept. */
 void vtfs_bell_ring(const struct vtfs_bell *b);
 void vtfs_bell_close(struct vtfs_bell *b);
+
+/* All of len (at most PIPE_BUF) bytes into a pipe of a peer, without waiting
+ * and without SIGPIPE. -EAGAIN: full, or nobody reads. */
+int vtfs_pipe_write(int fd, const void *buf, size_t len);
 #endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "base/error.h"
+#include "transport/transport.h"
+#include "transport/vhost_user/vhost_user.h"
+
+/* What follows "NAME:" in uri, or NULL. */
+static const char *after(const char *uri, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(uri, name, len) == 0 ? uri + len : NULL;
+}
+
+static int no_such_transport(const char *uri)
+{
+	static const char *const planned[] = { "vfio:", "vfio-user:", "vduse:",
+					       "vdpa:" };
+
+	for (unsigned i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
+		if (after(uri, planned[i]))
+			return vtfs_fail(-EOPNOTSUPP,
+					 "%s: this transport is not built",
+					 uri);
+	if (after(uri, "inproc:"))
+		return vtfs_fail(-EINVAL,
+				 "inproc: has no name to open, use "
+				 "virtiofs_inproc_pair()");
+	return vtfs_fail(-EINVAL, "%s: expected vhost-user:PATH", uri);
+}
+
+int virtiofs_transport_open_device(struct virtiofs_transport **ret,
+				   const char *uri)
+{
+	const char *path;
+
+	if (!uri)
+		return vtfs_fail(-EINVAL, "no transport named");
+	path = after(uri, "vhost-user:");
+	if (path)
+		return vtfs_vhost_user_listen(ret, path);
+	return no_such_transport(uri);
+}
+
+int virtiofs_transport_open_client(struct virtiofs_transport **ret,
+				   const char *uri)
+{
+	const char *path;
+
+	if (!uri)
+		return vtfs_fail(-EINVAL, "no transport named");
+	path = after(uri, "vhost-user:");
+	if (path)
+		return vtfs_vhost_user_connect(ret, path);
+	return no_such_transport(uri);
+}

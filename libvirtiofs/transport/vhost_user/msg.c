@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "transport/vhost_user/msg.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+#define HDR	sizeof(struct vu_header)
+
+void vtfs_vu_rx_init(struct vu_rx *rx)
+{
+	rx->got = 0;
+	rx->fd_cnt = 0;
+}
+
+void vtfs_vu_rx_next(struct vu_rx *rx)
+{
+	for (unsigned i = 0; i < rx->fd_cnt; i++)
+		if (rx->fds[i] >= 0)
+			close(rx->fds[i]);
+	vtfs_vu_rx_init(rx);
+}
+
+int vtfs_vu_rx_take_fd(struct vu_rx *rx, unsigned i)
+{
+	int fd = rx->fds[i];
+
+	rx->fds[i] = -1;
+	return fd;
+}
+
+static int keep_fds(struct vu_rx *rx, const struct cmsghdr *c)
+{
+	unsigned cnt = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	const unsigned char *p = CMSG_DATA(c);
+	int r = 0;
+	int fd;
+
+	for (unsigned i = 0; i < cnt; i++) {
+		memcpy(&fd, p + i * sizeof(int), sizeof(fd));
+		if (rx->fd_cnt < VU_FDS_MAX) {
+			rx->fds[rx->fd_cnt++] = fd;
+			continue;
+		}
+		close(fd);
+		r = -EPROTO;
+	}
+	return r;
+}
+
+static int too_many_fds(void)
+{
+	return vtfs_fail(-EPROTO,
+			 "vhost-user: more than %u file descriptors with one "
+			 "message",
+			 VU_FDS_MAX);
+}
+
+/* Bytes received; 0 hung up; negative. */
+static ssize_t recv_some(struct vu_rx *rx, int sock, void *buf, size_t len)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
+	} ctl;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = ctl.buf,
+			    .msg_controllen = sizeof(ctl.buf) };
+	ssize_t n;
+	int r = 0;
+
+	do {
+		n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+		    keep_fds(rx, c) < 0)
+			r = -EPROTO;
+	if (r < 0 || m.msg_flags & MSG_CTRUNC)
+		return too_many_fds();
+	return n;
+}
+
+/* Read on until rx->got is goal. 1, or negative. */
+static int recv_until(struct vu_rx *rx, int sock, size_t goal)
+{
+	while (rx->got < goal) {
+		unsigned char *at = rx->got < HDR ?
+				    (unsigned char *)&rx->hdr + rx->got :
+				    rx->payload.bytes + (rx->got - HDR);
+		ssize_t n = recv_some(rx, sock, at, goal - rx->got);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0 && rx->got)
+			return vtfs_fail(-EPROTO,
+					 "vhost-user: hung up in the middle of "
+					 "a message");
+		if (n == 0)
+			return -ENOTCONN;
+		rx->got += (size_t)n;
+	}
+	return 1;
+}
+
+static int judge_header(const struct vu_header *h)
+{
+	if ((h->flags & VU_VERSION_MASK) != VU_VERSION ||
+	    h->flags & ~(VU_VERSION_MASK | VU_REPLY | VU_NEED_REPLY))
+		return vtfs_fail(-EPROTO,
+				 "vhost-user: %s with flags 0x%x",
+				 vtfs_vu_request_name(h->request), h->flags);
+	if (h->size > VU_PAYLOAD_MAX)
+		return vtfs_fail(-EPROTO,
+				 "vhost-user: %s says it has %u bytes",
+				 vtfs_vu_request_name(h->request), h->size);
+	return 0;
+}
+
+int vtfs_vu_rx_recv(struct vu_rx *rx, int sock, vu_judge_fn judge, void *ctx)
+{
+	bool fresh = rx->got < HDR;
+	int r;
+
+	r = recv_until(rx, sock, HDR);
+	if (r < 0)
+		return r;
+	if (fresh) {
+		r = judge_header(&rx->hdr);
+		if (r >= 0)
+			r = judge(ctx, &rx->hdr);
+		if (r < 0)
+			return r;
+	}
+	return recv_until(rx, sock, HDR + rx->hdr.size);
+}
+
+static int dup_fds(struct vu_tx *tx, const struct vu_out *out)
+{
+	for (unsigned i = 0; i < out->fd_cnt; i++) {
+		int fd = fcntl(out->fds[i], F_DUPFD_CLOEXEC, 3);
+
+		if (fd < 0)
+			return vtfs_fail_sys(-errno, "vhost-user: dup");
+		tx->fds[tx->fd_cnt++] = fd;
+	}
+	return 0;
+}
+
+int vtfs_vu_tx_put(struct vu_tx *tx, const struct vu_out *out)
+{
+	struct vu_header h = { .request = out->request,
+			       .flags = out->flags | VU_VERSION,
+			       .size = (uint32_t)out->len };
+	int r;
+
+	tx->fd_cnt = 0;
+	r = dup_fds(tx, out);
+	if (r < 0) {
+		vtfs_vu_tx_drop(tx);
+		return r;
+	}
+	memcpy(tx->buf, &h, HDR);
+	if (out->len)
+		memcpy(tx->buf + HDR, out->payload, out->len);
+	tx->len = HDR + out->len;
+	tx->sent = 0;
+	return 0;
+}
+
+static void close_sent(struct vu_tx *tx)
+{
+	for (unsigned i = 0; i < tx->fd_cnt; i++)
+		close(tx->fds[i]);
+	tx->fd_cnt = 0;
+}
+
+void vtfs_vu_tx_drop(struct vu_tx *tx)
+{
+	close_sent(tx);
+	tx->len = tx->sent = 0;
+}
+
+static ssize_t send_some(struct vu_tx *tx, int sock)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
+	} ctl = { 0 };
+	struct iovec iov = { .iov_base = tx->buf + tx->sent,
+			     .iov_len = tx->len - tx->sent };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	size_t bytes = tx->fd_cnt * sizeof(int);
+	ssize_t n;
+
+	if (tx->fd_cnt) {
+		m.msg_control = ctl.buf;
+		m.msg_controllen = CMSG_SPACE(bytes);
+		ctl.align.cmsg_level = SOL_SOCKET;
+		ctl.align.cmsg_type = SCM_RIGHTS;
+		ctl.align.cmsg_len = CMSG_LEN(bytes);
+		memcpy(CMSG_DATA(&ctl.align), tx->fds, bytes);
+	}
+	do {
+		n = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
+	return n;
+}
+
+int vtfs_vu_tx_flush(struct vu_tx *tx, int sock)
+{
+	while (vtfs_vu_tx_busy(tx)) {
+		ssize_t n = send_some(tx, sock);
+
+		if (n < 0)
+			return (int)n;
+		/* They went with the first byte. */
+		close_sent(tx);
+		tx->sent += (size_t)n;
+	}
+	return 0;
+}
+
+static const char *const names[VU_REQUESTS] = {
+	[VU_GET_FEATURES] = "GET_FEATURES",
+	[VU_SET_FEATURES] = "SET_FEATURES",
+	[VU_SET_OWNER] = "SET_OWNER",
+	[VU_RESET_OWNER] = "RESET_OWNER",
+	[VU_SET_MEM_TABLE] = "SET_MEM_TABLE",
+	[VU_SET_LOG_BASE] = "SET_LOG_BASE",
+	[VU_SET_LOG_FD] = "SET_LOG_FD",
+	[VU_SET_VRING_NUM] = "SET_VRING_NUM",
+	[VU_SET_VRING_ADDR] = "SET_VRING_ADDR",
+	[VU_SET_VRING_BASE] = "SET_VRING_BASE",
+	[VU_GET_VRING_BASE] = "GET_VRING_BASE",
+	[VU_SET_VRING_KICK] = "SET_VRING_KICK",
+	[VU_SET_VRING_CALL] = "SET_VRING_CALL",
+	[VU_SET_VRING_ERR] = "SET_VRING_ERR",
+	[VU_GET_PROTOCOL_FEATURES] = "GET_PROTOCOL_FEATURES",
+	[VU_SET_PROTOCOL_FEATURES] = "SET_PROTOCOL_FEATURES",
+	[VU_GET_QUEUE_NUM] = "GET_QUEUE_NUM",
+	[VU_SET_VRING_ENABLE] = "SET_VRING_ENABLE",
+	[VU_SEND_RARP] = "SEND_RARP",
+	[VU_NET_SET_MTU] = "NET_SET_MTU",
+	[VU_SET_BACKEND_REQ_FD] = "SET_BACKEND_REQ_FD",
+	[VU_IOTLB_MSG] = "IOTLB_MSG",
+	[VU_SET_VRING_ENDIAN] = "SET_VRING_ENDIAN",
+	[VU_GET_CONFIG] = "GET_CONFIG",
+	[VU_SET_CONFIG] = "SET_CONFIG",
+	[VU_POSTCOPY_ADVISE] = "POSTCOPY_ADVISE",
+	[VU_POSTCOPY_LISTEN] = "POSTCOPY_LISTEN",
+	[VU_POSTCOPY_END] = "POSTCOPY_END",
+	[VU_GET_INFLIGHT_FD] = "GET_INFLIGHT_FD",
+	[VU_SET_INFLIGHT_FD] = "SET_INFLIGHT_FD",
+	[VU_GPU_SET_SOCKET] = "GPU_SET_SOCKET",
+	[VU_RESET_DEVICE] = "RESET_DEVICE",
+	[VU_VRING_KICK] = "VRING_KICK",
+	[VU_GET_MAX_MEM_SLOTS] = "GET_MAX_MEM_SLOTS",
+	[VU_ADD_MEM_REG] = "ADD_MEM_REG",
+	[VU_REM_MEM_REG] = "REM_MEM_REG",
+	[VU_SET_STATUS] = "SET_STATUS",
+	[VU_GET_STATUS] = "GET_STATUS",
+	[VU_GET_SHARED_OBJECT] = "GET_SHARED_OBJECT",
+	[VU_SET_DEVICE_STATE_FD] = "SET_DEVICE_STATE_FD",
+	[VU_CHECK_DEVICE_STATE] = "CHECK_DEVICE_STATE",
+	[VU_GET_SHMEM_CONFIG] = "GET_SHMEM_CONFIG",
+};
+
+const char *vtfs_vu_request_name(uint32_t request)
+{
+	if (request >= VTFS_ARRAY_LEN(names) || !names[request])
+		return "unknown request";
+	return names[request];
+}
