@@ -207,6 +207,11 @@ int virtiofs_client_dispatch(struct virtiofs_client *c)
 	/* Takes the edges; what they mean is looked at in any case. */
 	epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), 0);
 	vtfs_evfd_drain(c->wake_fd);
+	/* INIT has no waiter: start looks for its reply itself. */
+	if (vtfs_load_acquire(&c->state) == VTFS_CLIENT_STARTING) {
+		pthread_mutex_unlock(&c->lock);
+		return 0;
+	}
 	vtfs_client_look(c);
 	n = vtfs_client_drain(c);
 	more = vtfs_client_arm(c);

@@ -428,5 +428,7 @@ int liar_start(struct liar *l, struct virtiofs_client *c)
 	assert_int_equal(req.in.opcode, FUSE_INIT);
 	liar_init_reply(&out, &req);
 	liar_reply(l, &req, 0, &out, sizeof(out));
+	/* As the header tells: dispatch, and start again. */
+	virtiofs_client_dispatch(c);
 	return virtiofs_client_start(c, NULL);
 }
