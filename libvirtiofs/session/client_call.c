@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/shared.h"
 #include "session/client.h"
+#include "wire/fuse_ops.h"
 
 #define NS_PER_S 1000000000ULL
 
@@ -138,6 +139,15 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 	return 0;
 }
 
+/* Whoever collected the reply was perhaps another thread: the text of an error
+ * belongs to the one that asked. */
+static int answered(const struct virtiofs_op *op, int error)
+{
+	const struct vtfs_fuse_op *known = vtfs_fuse_op(op->opcode);
+
+	return vtfs_fail_sys(error, "%s", known ? known->name : "request");
+}
+
 static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 		const struct virtiofs_op *op)
 {
@@ -159,7 +169,9 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 		if (!w->done && deadline && vtfs_now() >= deadline)
 			vtfs_client_drain(c);
 	}
-	return w->error;
+	if (w->error < 0)
+		return answered(op, w->error);
+	return 0;
 }
 
 static int check_op(const struct virtiofs_op *op)
