@@ -36,6 +36,8 @@ struct lock_wait {
 int lock_init(void);
 /* The peer gave up on req, or its queue stops: end its wait. */
 void lock_interrupt(struct fs *fs, struct virtiofs_req *req);
+/* How many wait now, for whatever queue. */
+unsigned lock_waiting(void);
 /* End all waits, and return when they have ended. */
 void lock_stop(struct fs *fs);
 

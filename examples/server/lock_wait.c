@@ -105,7 +105,9 @@ static int wait_for(struct waiter *w)
 	if (sigsetjmp(w->env, 1) == 0) {
 		w->armed = 1;
 		atomic_signal_fence(memory_order_seq_cst);
-		if (!atomic_load(&w->cancelled))
+		/* An INTERRUPT may have come before its request was listed. */
+		if (!atomic_load(&w->cancelled) &&
+		    !virtiofs_req_interrupted(w->pub.req))
 			r = take(&w->job, true);
 		w->armed = 0;
 		if (r != -EINTR)
@@ -237,6 +239,17 @@ void lock_interrupt(struct fs *fs, struct virtiofs_req *req)
 			cancel(w);
 	}
 	pthread_mutex_unlock(&waits.lock);
+}
+
+unsigned lock_waiting(void)
+{
+	unsigned cnt = 0;
+
+	pthread_mutex_lock(&waits.lock);
+	for (struct waiter *w = waits.first; w; w = w->next)
+		cnt++;
+	pthread_mutex_unlock(&waits.lock);
+	return cnt;
 }
 
 void lock_stop(struct fs *fs)
