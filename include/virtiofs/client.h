@@ -18,7 +18,8 @@ extern "C" {
 struct virtiofs_client_opts {
 	size_t size;
 	uint32_t num_request_queues;	/* default 1 */
-	uint32_t queue_size;		/* default 128 */
+	uint32_t queue_size;		/* 4 to 32768, a power of two unless
+					 * packed; default 128 */
 	uint32_t timeout_ms;		/* start and call; default: no limit */
 	uint32_t flags;			/* VIRTIOFS_CLIENT_ */
 	uint64_t init_flags;		/* FUSE_INIT flags to ask for; 0: usual */
@@ -30,16 +31,23 @@ struct virtiofs_client_opts {
 	void *log_data;
 };
 
-/* Easiest: new and start in one call. */
+/* Easiest: new and start in one call. Owns t even if it fails. */
 VIRTIOFS_API int virtiofs_connect(struct virtiofs_client **ret,
 				  struct virtiofs_transport *t);
 
+/* Owns t even if it fails; opts NULL: all defaults. -EINVAL says which option
+ * is wrong. */
 VIRTIOFS_API int virtiofs_client_new(struct virtiofs_client **ret,
 				     struct virtiofs_transport *t,
 				     const struct virtiofs_client_opts *opts);
+/* Ends the session: sends parked forgets and DESTROY, waiting no longer than
+ * timeout_ms or a second, and resets the device. Of threads, only the caller
+ * may still know c. */
 VIRTIOFS_API void virtiofs_client_free(struct virtiofs_client *c);
 /* Negotiate virtio and FUSE_INIT, blocking. ret_init may be NULL. Again after
- * -ENOTCONN: connects anew; queues stay taken, regions mapped, nodeids stale. */
+ * -ENOTCONN: connects anew; queues stay taken, regions mapped, nodeids stale.
+ * -ETIMEDOUT; -EPROTO the device breaks the rules; -EOPNOTSUPP a legacy device,
+ * without VERSION_1; -EBUSY running; with NONBLOCK -EAGAIN. */
 VIRTIOFS_API int virtiofs_client_start(struct virtiofs_client *c,
 				       struct fuse_init_out *ret_init);
 /* The device's tag, NUL ended, as long as the client lives. */
@@ -83,14 +91,18 @@ VIRTIOFS_API int virtiofs_client_interrupt(struct virtiofs_client *c,
 VIRTIOFS_API int virtiofs_client_forget(struct virtiofs_client *c,
 					uint64_t nodeid, uint64_t nlookup);
 
-/* Registered memory: ops whose buffers lie in it are not copied. */
+/* Registered memory: ops whose buffers lie in it are not copied. Before start
+ * or later. ret->fd stays the library's. */
 VIRTIOFS_API int virtiofs_client_alloc_region(struct virtiofs_client *c,
 					      size_t len,
 					      struct virtiofs_region *ret);
+/* A shared mapping of fd at addr; addr, len and fd_offset are multiples of 4096,
+ * or -EINVAL. */
 VIRTIOFS_API int
 virtiofs_client_map_region(struct virtiofs_client *c,
 			   const struct virtiofs_region *region);
-/* -EBUSY while an op uses it. Frees what alloc_region allocated. */
+/* By addr and len. -EBUSY while an op uses it. Frees what alloc_region
+ * allocated. */
 VIRTIOFS_API int
 virtiofs_client_unmap_region(struct virtiofs_client *c,
 			     const struct virtiofs_region *region);
@@ -99,7 +111,8 @@ virtiofs_client_unmap_region(struct virtiofs_client *c,
 VIRTIOFS_API int virtiofs_client_fd(const struct virtiofs_client *c);
 VIRTIOFS_API int virtiofs_client_dispatch(struct virtiofs_client *c);
 
-/* Fast: one request queue, one thread at a time. */
+/* Fast: one request queue (index 1 and up), one thread at a time. flags is 0.
+ * -EBUSY: taken, or calls are in flight on it. */
 struct virtiofs_cliq;
 VIRTIOFS_API int virtiofs_client_take_queue(struct virtiofs_client *c,
 					    unsigned index, uint32_t flags,
@@ -144,10 +157,10 @@ struct virtiofs_result {
 	uint32_t reserved[3];	/* 0 */
 };
 
-/* NULL: no slot free; submit or reap first. */
+/* NULL: no slot free (submit or reap first), or not started. */
 VIRTIOFS_API struct virtiofs_op *virtiofs_cliq_get_op(struct virtiofs_cliq *q);
-/* Publish every op got since the last submit; one notification at most. A
- * fault of one op is its result, never submit's. */
+/* Publish every op got since the last submit; one notification at most. The
+ * number of them. A fault of one op is its result, never submit's. */
 VIRTIOFS_API int virtiofs_cliq_submit(struct virtiofs_cliq *q);
 /* Up to max results, without blocking; -ENOTCONN once all were returned. */
 VIRTIOFS_API int virtiofs_cliq_reap(struct virtiofs_cliq *q,
