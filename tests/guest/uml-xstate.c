@@ -28,7 +28,8 @@ static long set_part(long pid, const struct iovec *part)
 
 	r = syscall(SYS_ptrace, PTRACE_GETREGSET, pid, NT_X86_XSTATE, &all);
 	if (r < 0 || part->iov_len >= all.iov_len)
-		return syscall(SYS_ptrace, PTRACE_SETREGSET, pid, NT_X86_XSTATE, part);
+		return syscall(SYS_ptrace, PTRACE_SETREGSET, pid, NT_X86_XSTATE,
+			       part);
 	memcpy(whole, part->iov_base, part->iov_len);
 	return syscall(SYS_ptrace, PTRACE_SETREGSET, pid, NT_X86_XSTATE, &all);
 }
@@ -46,7 +47,8 @@ long ptrace(enum __ptrace_request request, ...)
 	va_end(ap);
 	if (request == PTRACE_SETREGSET && addr == NT_X86_XSTATE)
 		return set_part(pid, (const struct iovec *)data);
-	if (request != PTRACE_PEEKTEXT && request != PTRACE_PEEKDATA && request != PTRACE_PEEKUSER)
+	if (request != PTRACE_PEEKTEXT && request != PTRACE_PEEKDATA &&
+	    request != PTRACE_PEEKUSER)
 		return syscall(SYS_ptrace, request, pid, addr, data);
 	r = syscall(SYS_ptrace, request, pid, addr, &word);
 	if (r < 0)

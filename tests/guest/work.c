@@ -114,7 +114,8 @@ int work_as_user(uid_t uid, gid_t gid, int (*fn)(void))
 	MUST(pid >= 0);
 	if (pid == 0) {
 		status = setgroups(0, NULL) || setgid(gid) || setuid(uid);
-		status = status ? work_failed(__func__, __LINE__, "setuid") : fn();
+		status = status ? work_failed(__func__, __LINE__, "setuid")
+				: fn();
 		if (write(fds[1], why, sizeof(why)) != (ssize_t)sizeof(why))
 			_exit(3);
 		_exit(status ? 2 : 0);
@@ -146,7 +147,7 @@ static int run_steps(const struct work_step *step, int *failed)
 		} else {
 			printf("WORK ok %s (%lld ms)\n", step->name,
 			       (long long)(b.tv_sec - a.tv_sec) * 1000 +
-				       (b.tv_nsec - a.tv_nsec) / 1000000);
+				   (b.tv_nsec - a.tv_nsec) / 1000000);
 		}
 		fflush(stdout);
 	}
@@ -172,8 +173,8 @@ static int make_input(void)
 }
 
 static const struct work_step make_steps[] = {
-	{"make_input", make_input},
-	{NULL, NULL},
+    {"make_input", make_input},
+    {NULL, NULL},
 };
 
 int main(int argc, char **argv)
@@ -181,7 +182,8 @@ int main(int argc, char **argv)
 	int failed = 0, cnt = 0;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: guest-work make|guest|look DIRECTORY\n");
+		fprintf(stderr,
+			"usage: guest-work make|guest|look DIRECTORY\n");
 		return 1;
 	}
 	if (chdir(argv[2]) < 0) {
@@ -197,7 +199,8 @@ int main(int argc, char **argv)
 		cnt += run_steps(work_meta_steps, &failed);
 		cnt += run_steps(work_lock_steps, &failed);
 	} else {
-		/* What the host must see, a guest that mounts again must too. */
+		/* What the host must see, a guest that mounts again must too.
+		 */
 		cnt += run_steps(work_host_steps, &failed);
 	}
 	printf("WORK %s: %d steps, %d failed\n", argv[1], cnt, failed);

@@ -14,11 +14,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define WORK_SKIP 1
-#define WORK_BLOB (64u << 20)
+#define WORK_SKIP  1
+#define WORK_BLOB  (64u << 20)
 #define WORK_FILES 2000
-#define WORK_UID 1234
-#define WORK_GID 2345
+#define WORK_UID   1234
+#define WORK_GID   2345
 
 struct work_step {
 	const char *name;
@@ -35,19 +35,19 @@ int work_failed(const char *where, int line, const char *what);
 int work_skipped(const char *why);
 
 /* A condition that must hold, else the step fails and says which. */
-#define MUST(cond)                                                         \
-	do {                                                               \
-		if (!(cond))                                               \
-			return work_failed(__func__, __LINE__, #cond);     \
+#define MUST(cond)                                                             \
+	do {                                                                   \
+		if (!(cond))                                                   \
+			return work_failed(__func__, __LINE__, #cond);         \
 	} while (0)
 
 /* A call that must fail with this errno. */
-#define MUST_FAIL(call, number)                                            \
-	do {                                                               \
-		errno = 0;                                                 \
-		if ((call) != -1 || errno != (number))                     \
-			return work_failed(__func__, __LINE__,             \
-					   #call " fails with " #number); \
+#define MUST_FAIL(call, number)                                                \
+	do {                                                                   \
+		errno = 0;                                                     \
+		if ((call) != -1 || errno != (number))                         \
+			return work_failed(__func__, __LINE__,                 \
+					   #call " fails with " #number);      \
 	} while (0)
 
 /* Bytes that depend on the seed and the offset alone. */

@@ -98,7 +98,8 @@ static int names(void)
 
 	memset(name, 'n', NAME_MAX);
 	name[NAME_MAX] = 0;
-	if (work_is(name, "255") < 0 || work_is("gr\xc3\xbc\xc3\x9f", "utf-8") < 0)
+	if (work_is(name, "255") < 0 ||
+	    work_is("gr\xc3\xbc\xc3\x9f", "utf-8") < 0)
 		return -1;
 	return work_is(" \t\n\\\"*?\x01\xff", "bytes");
 }
@@ -109,7 +110,8 @@ static int has(const char *path, mode_t mode, uid_t uid, gid_t gid)
 
 	if (lstat(path, &st) < 0 || st.st_mode != mode || st.st_uid != uid ||
 	    st.st_gid != gid) {
-		work_failed(path, __LINE__, "type, mode and owner as they were set");
+		work_failed(path, __LINE__,
+			    "type, mode and owner as they were set");
 		return -1;
 	}
 	return 0;
@@ -123,8 +125,10 @@ static int owners(void)
 	    has("owned-link", S_IFLNK | 0777, WORK_UID, WORK_GID) < 0 ||
 	    has("sticky", S_IFDIR | 01777, 0, 0) < 0 ||
 	    has("sticky/of-user", S_IFREG | 0644, WORK_UID, WORK_GID + 1) < 0 ||
-	    has("sticky/dir-of-user", S_IFDIR | 0700, WORK_UID, WORK_GID + 1) < 0 ||
-	    has("sticky/link-of-user", S_IFLNK | 0777, WORK_UID, WORK_GID + 1) < 0 ||
+	    has("sticky/dir-of-user", S_IFDIR | 0700, WORK_UID, WORK_GID + 1) <
+		0 ||
+	    has("sticky/link-of-user", S_IFLNK | 0777, WORK_UID, WORK_GID + 1) <
+		0 ||
 	    has("sticky/of-root", S_IFREG | 0644, 0, 0) < 0 ||
 	    has("suid", S_IFREG | 0777, 0, 0) < 0 ||
 	    has("suid-chown", S_IFREG | 0755, WORK_UID, WORK_GID) < 0 ||
@@ -146,8 +150,10 @@ static int times(void)
 	struct stat st;
 
 	MUST(stat("timed", &st) == 0);
-	MUST(st.st_mtim.tv_sec == 1234567890 && st.st_mtim.tv_nsec == 987654321);
-	MUST(st.st_atim.tv_sec == 1000000001 && st.st_atim.tv_nsec == 111111111);
+	MUST(st.st_mtim.tv_sec == 1234567890 &&
+	     st.st_mtim.tv_nsec == 987654321);
+	MUST(st.st_atim.tv_sec == 1000000001 &&
+	     st.st_atim.tv_nsec == 111111111);
 	return 0;
 }
 
@@ -179,15 +185,15 @@ static int sizes(void)
 }
 
 const struct work_step work_host_steps[] = {
-	{"left_contents", contents},
-	{"left_copied_range", copied_range},
-	{"left_together", together},
-	{"left_many", many},
-	{"left_links", links},
-	{"left_names", names},
-	{"left_owners", owners},
-	{"left_times", times},
-	{"left_xattrs", xattrs},
-	{"left_sizes", sizes},
-	{NULL, NULL},
+    {"left_contents", contents},
+    {"left_copied_range", copied_range},
+    {"left_together", together},
+    {"left_many", many},
+    {"left_links", links},
+    {"left_names", names},
+    {"left_owners", owners},
+    {"left_times", times},
+    {"left_xattrs", xattrs},
+    {"left_sizes", sizes},
+    {NULL, NULL},
 };

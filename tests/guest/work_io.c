@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 /* Writes a pattern file in pieces of that size. */
-static int write_pattern(const char *path, uint64_t len, uint32_t seed, int flags)
+static int write_pattern(const char *path, uint64_t len, uint32_t seed,
+			 int flags)
 {
 	static unsigned char buf[1 << 20] __attribute__((aligned(4096)));
 	uint64_t at;
@@ -57,7 +58,8 @@ static int pattern_64m(void)
 
 static int odd_sizes(void)
 {
-	static const unsigned sizes[] = {0, 1, 15, 4095, 4096, 4097, 65535, 131072, 131073, 1048577};
+	static const unsigned sizes[] = {0,    1,     15,     4095,   4096,
+					 4097, 65535, 131072, 131073, 1048577};
 	char name[32] = "odd-?";
 	unsigned i;
 
@@ -181,7 +183,8 @@ static int sparse(void)
 	if (fallocate(fd, 0, 0, 2 << 20) < 0 && errno == EOPNOTSUPP)
 		return work_skipped("no fallocate below");
 	MUST(fstat(fd, &st) == 0 && st.st_size == 2 << 20);
-	MUST(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 4096) == 0);
+	MUST(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20,
+		       4096) == 0);
 	MUST(ftruncate(fd, 1 << 20) == 0);
 	MUST(close(fd) == 0);
 	return 0;
@@ -240,15 +243,15 @@ static int together(void)
 }
 
 const struct work_step work_io_steps[] = {
-	{"blob_copy", blob_copy},
-	{"pattern_64m", pattern_64m},
-	{"odd_sizes", odd_sizes},
-	{"append", append},
-	{"truncation", truncation},
-	{"direct", direct},
-	{"mapped", mapped},
-	{"sparse", sparse},
-	{"copy_range", copy_range},
-	{"together", together},
-	{NULL, NULL},
+    {"blob_copy", blob_copy},
+    {"pattern_64m", pattern_64m},
+    {"odd_sizes", odd_sizes},
+    {"append", append},
+    {"truncation", truncation},
+    {"direct", direct},
+    {"mapped", mapped},
+    {"sparse", sparse},
+    {"copy_range", copy_range},
+    {"together", together},
+    {NULL, NULL},
 };

@@ -28,14 +28,18 @@ static int child_result(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* 0 if the other process' lock on bytes 10..19, and only that, is in the way. */
+/* 0 if the other process' lock on bytes 10..19, and only that, is in the way.
+ */
 static int probe_posix(pid_t owner)
 {
-	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 100};
+	struct flock fl = {
+	    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 100};
 
-	if (set(F_SETLK, F_WRLCK, 15, 1) != -1 || (errno != EAGAIN && errno != EACCES))
+	if (set(F_SETLK, F_WRLCK, 15, 1) != -1 ||
+	    (errno != EAGAIN && errno != EACCES))
 		return 1;
-	if (set(F_SETLK, F_WRLCK, 20, 10) != 0 || set(F_SETLK, F_WRLCK, 0, 10) != 0)
+	if (set(F_SETLK, F_WRLCK, 20, 10) != 0 ||
+	    set(F_SETLK, F_WRLCK, 0, 10) != 0)
 		return 2;
 	if (fcntl(fd, F_GETLK, &fl) != 0 || fl.l_type != F_WRLCK)
 		return 3;
@@ -135,9 +139,9 @@ static int bsd_locks(void)
 }
 
 const struct work_step work_lock_steps[] = {
-	{"posix_locks", posix_locks},
-	{"waits_for_lock", waits_for_lock},
-	{"ofd_locks", ofd_locks},
-	{"bsd_locks", bsd_locks},
-	{NULL, NULL},
+    {"posix_locks", posix_locks},
+    {"waits_for_lock", waits_for_lock},
+    {"ofd_locks", ofd_locks},
+    {"bsd_locks", bsd_locks},
+    {NULL, NULL},
 };

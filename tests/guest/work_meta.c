@@ -34,7 +34,8 @@ static int modes_and_owners(void)
 
 static int times(void)
 {
-	struct timespec when[2] = {{1000000001, 111111111}, {1234567890, 987654321}};
+	struct timespec when[2] = {{1000000001, 111111111},
+				   {1234567890, 987654321}};
 	struct timespec now[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
 	struct stat st;
 
@@ -42,8 +43,10 @@ static int times(void)
 		return -1;
 	MUST(utimensat(AT_FDCWD, "timed", when, 0) == 0);
 	MUST(stat("timed", &st) == 0);
-	MUST(st.st_atim.tv_sec == 1000000001 && st.st_atim.tv_nsec == 111111111);
-	MUST(st.st_mtim.tv_sec == 1234567890 && st.st_mtim.tv_nsec == 987654321);
+	MUST(st.st_atim.tv_sec == 1000000001 &&
+	     st.st_atim.tv_nsec == 111111111);
+	MUST(st.st_mtim.tv_sec == 1234567890 &&
+	     st.st_mtim.tv_nsec == 987654321);
 	if (work_put("timed-now", "x") < 0)
 		return -1;
 	MUST(utimensat(AT_FDCWD, "timed-now", when, 0) == 0);
@@ -155,7 +158,8 @@ static int xattrs(void)
 	MUST_FAIL(getxattr("xattr", "user.one", buf, 2), ERANGE);
 	MUST_FAIL(getxattr("xattr", "user.none", buf, sizeof(buf)), ENODATA);
 	MUST_FAIL(setxattr("xattr", "user.one", "x", 1, XATTR_CREATE), EEXIST);
-	MUST_FAIL(setxattr("xattr", "user.new", "x", 1, XATTR_REPLACE), ENODATA);
+	MUST_FAIL(setxattr("xattr", "user.new", "x", 1, XATTR_REPLACE),
+		  ENODATA);
 	MUST(setxattr("xattr", "user.one", "\0bin", 4, XATTR_REPLACE) == 0);
 	MUST(setxattr("xattr", "user.two", "", 0, 0) == 0);
 	n = listxattr("xattr", buf, sizeof(buf));
@@ -188,13 +192,13 @@ static int file_system(void)
 }
 
 const struct work_step work_meta_steps[] = {
-	{"modes_and_owners", modes_and_owners},
-	{"times", times},
-	{"special_files", special_files},
-	{"umask_and_setgid", umask_and_setgid},
-	{"ordinary_user", ordinary_user},
-	{"chown_clears_set_id", chown_clears_set_id},
-	{"xattrs", xattrs},
-	{"file_system", file_system},
-	{NULL, NULL},
+    {"modes_and_owners", modes_and_owners},
+    {"times", times},
+    {"special_files", special_files},
+    {"umask_and_setgid", umask_and_setgid},
+    {"ordinary_user", ordinary_user},
+    {"chown_clears_set_id", chown_clears_set_id},
+    {"xattrs", xattrs},
+    {"file_system", file_system},
+    {NULL, NULL},
 };

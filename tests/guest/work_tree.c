@@ -14,7 +14,7 @@
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
-#define RENAME_EXCHANGE 2
+#define RENAME_EXCHANGE	 2
 #endif
 
 static int rename2(const char *from, const char *to, unsigned flags)
@@ -203,7 +203,8 @@ static int directories(void)
 
 	MUST(mkdir(path, 0755) == 0);
 	for (i = 0; i < 60; i++) {
-		snprintf(path + strlen(path), sizeof(path) - strlen(path), "/d%02d", i);
+		snprintf(path + strlen(path), sizeof(path) - strlen(path),
+			 "/d%02d", i);
 		MUST(mkdir(path, 0755) == 0);
 	}
 	MUST_FAIL(rmdir("deep/d00"), ENOTEMPTY);
@@ -272,23 +273,24 @@ static int tmpfile_then_link(void)
 	MUST(fd >= 0);
 	MUST(write(fd, "born late", 9) == 9);
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	MUST(linkat(AT_FDCWD, proc, AT_FDCWD, "tmpfile", AT_SYMLINK_FOLLOW) == 0);
+	MUST(linkat(AT_FDCWD, proc, AT_FDCWD, "tmpfile", AT_SYMLINK_FOLLOW) ==
+	     0);
 	MUST(close(fd) == 0);
 	return work_is("tmpfile", "born late");
 }
 
 const struct work_step work_tree_steps[] = {
-	{"many_create", many_create},
-	{"many_rename", many_rename},
-	{"many_stat", many_stat},
-	{"many_unlink", many_unlink},
-	{"seek_in_directory", seek_in_directory},
-	{"symlinks", symlinks},
-	{"hard_links", hard_links},
-	{"renames", renames},
-	{"directories", directories},
-	{"names", names},
-	{"open_without_a_name", open_without_a_name},
-	{"tmpfile_then_link", tmpfile_then_link},
-	{NULL, NULL},
+    {"many_create", many_create},
+    {"many_rename", many_rename},
+    {"many_stat", many_stat},
+    {"many_unlink", many_unlink},
+    {"seek_in_directory", seek_in_directory},
+    {"symlinks", symlinks},
+    {"hard_links", hard_links},
+    {"renames", renames},
+    {"directories", directories},
+    {"names", names},
+    {"open_without_a_name", open_without_a_name},
+    {"tmpfile_then_link", tmpfile_then_link},
+    {NULL, NULL},
 };
