@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* FUSE_INIT and the life of a session, by frames through a device session. */
+#include <byteswap.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fuse/init.h"
+#include "rawfuse.h"
+
+#define ALL_FLAGS	0xffffffffu
+
+static struct fuse_init_in make_init(uint32_t major, uint32_t minor)
+{
+	return (struct fuse_init_in){
+		.major = major,
+		.minor = minor,
+		.max_readahead = 131072,
+		.flags = ALL_FLAGS & ~FUSE_INIT_RESERVED,
+		.flags2 = ALL_FLAGS,
+	};
+}
+
+static int setup(void **state)
+{
+	*state = calloc(1, sizeof(struct program));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	program_stop(*state);
+	free(*state);
+	return 0;
+}
+
+/* INIT with len bytes of arguments on vq; its error. */
+static int init(struct program *p, unsigned vq, const struct fuse_init_in *in,
+		size_t len, struct fuse_init_out *ret)
+{
+	int r;
+
+	send_frame(p, vq, CELLS - 1, FUSE_INIT, in, len, 80);
+	program_run(p);
+	r = reply_of(p, vq, CELLS - 1);
+	if (r == 0) {
+		assert_int_equal(reply_len(p, CELLS - 1), sizeof(*ret));
+		memcpy(ret, reply_bytes(p, CELLS - 1), sizeof(*ret));
+	}
+	return r;
+}
+
+static int getattr(struct program *p, unsigned vq)
+{
+	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){ 0 }, 16,
+		   120);
+	program_run(p);
+	return reply_of(p, vq, 0);
+}
+
+/* covers: FS-DEV-07 */
+static void before_init_nothing_is_done(void **state)
+{
+	struct program *p = *state;
+
+	program_start(p, 0);
+	assert_int_equal(getattr(p, 1), -EIO);
+	send_frame(p, 1, 1, FUSE_DESTROY, "", 0, 16);
+	send_frame(p, 0, 2, FUSE_FORGET, "01234567", 8, 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 1), -EIO);
+	assert_int_equal(reply_of(p, 0, 2), 1);
+	assert_int_equal(p->cnt, 0);
+	assert_int_equal(p->forget_cnt, 0);
+}
+
+/* covers: FUSE-BTH-01 */
+static void minor_is_the_smaller_one(void **state)
+{
+	struct program *p = *state;
+	const uint32_t minors[] = { 27, 31, 36, 44, 45, 46, 1000 };
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	for (unsigned i = 0; i < 7; i++) {
+		struct fuse_init_in in = make_init(7, minors[i]);
+		uint32_t least = minors[i] < 45 ? minors[i] : 45;
+
+		assert_int_equal(init(p, 1, &in, minors[i] < 36 ? 16 : 64, &out),
+				 0);
+		assert_int_equal(out.major, 7);
+		assert_int_equal(out.minor, least);
+		assert_int_equal(getattr(p, 1), 0);
+	}
+}
+
+static void minor_below_27_is_refused(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 26);
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	assert_int_equal(init(p, 1, &in, 16, &out), -EPROTO);
+	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(p->cnt, 0);
+}
+
+/* covers: FUSE-DEV-01 */
+static void newer_major_is_told_ours(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(8, 0);
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(out.major, 7);
+	assert_int_equal(out.flags, 0);
+	assert_int_equal(getattr(p, 1), -EIO);
+	in = make_init(7, 45);
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(getattr(p, 1), 0);
+}
+
+/* covers: FUSE-DEV-02 */
+static void older_major_is_refused(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(6, 45);
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	assert_int_equal(init(p, 1, &in, 64, &out), -EPROTO);
+	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(p->cnt, 0);
+}
+
+/* covers: FUSE-DEV-03 */
+static void init_of_any_length_is_read_as_far_as_it_goes(void **state)
+{
+	struct program *p = *state;
+	struct {
+		struct fuse_init_in in;
+		char more[40];
+	} big = { .in = make_init(7, 45) };
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	assert_int_equal(init(p, 1, &big.in, 0, &out), -EINVAL);
+	assert_int_equal(init(p, 1, &big.in, 8, &out), -EINVAL);
+	assert_int_equal(init(p, 1, &big.in, 15, &out), -EINVAL);
+	assert_int_equal(p->inits, 0);
+	/* flags2 is not there: none of its bits was offered. */
+	assert_int_equal(init(p, 1, &big.in, 16, &out), 0);
+	assert_int_equal(out.flags2, 0);
+	assert_int_equal(init(p, 1, &big.in, 20, &out), 0);
+	assert_int_equal(init(p, 1, &big.in, 64, &out), 0);
+	/* A later minor may say more. */
+	assert_int_equal(init(p, 1, &big.in, sizeof(big), &out), 0);
+}
+
+static void all_bits(struct fuse_init_out *out)
+{
+	out->flags = ALL_FLAGS;
+	out->flags2 = ALL_FLAGS;
+}
+
+/* covers: FUSE-DEV-05, FUSE-BTH-09 */
+static void flags_are_what_was_offered_and_can_be_carried(void **state)
+{
+	struct program *p = *state;
+	const uint64_t never = FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE |
+			       FUSE_SPLICE_READ | FUSE_PASSTHROUGH |
+			       FUSE_OVER_IO_URING;
+	struct fuse_init_out out;
+
+	p->on_init = all_bits;
+	program_start(p, 0);
+	srandom(1);
+	for (unsigned i = 0; i < 500; i++) {
+		struct fuse_init_in in = make_init(7, 45);
+		uint64_t offered, got;
+
+		in.flags = i ? (uint32_t)random() * 2 + (i & 1) : ALL_FLAGS;
+		in.flags2 = i ? (uint32_t)random() * 2 + (i & 1) : ALL_FLAGS;
+		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		offered = in.flags | (uint64_t)in.flags2 << 32;
+		got = out.flags | (uint64_t)out.flags2 << 32;
+		assert_int_equal(got & ~offered, 0);
+		assert_int_equal(got & never, 0);
+		assert_int_equal(out.flags & FUSE_INIT_RESERVED, 0);
+		if (!(in.flags & FUSE_INIT_EXT))
+			assert_int_equal(out.flags2, 0);
+		/* and nothing else is taken away from the program */
+		if (in.flags & FUSE_INIT_EXT)
+			assert_int_equal(got, offered & ~never &
+						      ~(uint64_t)FUSE_INIT_RESERVED);
+	}
+}
+
+static void many_pages(struct fuse_init_out *out)
+{
+	out->max_pages = 5000;
+	out->max_write = 1u << 30;
+}
+
+/* covers: FUSE-BTH-02 */
+static void pages_fit_the_ring_and_the_flag(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	p->on_init = many_pages;
+	program_start(p, 0);
+	/* Indirect: what max_write needs. */
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(out.max_pages, 256);
+	assert_int_equal(out.max_write, 1024 * 1024);
+	/* The client does not know the flag: 32 pages. */
+	in.flags &= ~FUSE_MAX_PAGES;
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(out.max_pages, 0);
+	assert_int_equal(out.max_write, 32 * 4096);
+}
+
+static void pages_fit_a_ring_without_indirect(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	p->on_init = many_pages;
+	p->num = 16;
+	program_start(p, VIRTIOFS_F_VERSION_1);
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(out.max_pages, 12);
+	assert_int_equal(out.max_write, 12 * 4096);
+	assert_int_equal(vtfs_init_pages(1 << 20, 4), 1);
+	assert_int_equal(vtfs_init_pages(1 << 20, 5), 1);
+	assert_int_equal(vtfs_init_pages(1 << 20, 6), 2);
+	assert_int_equal(vtfs_init_pages(4097, 0), 2);
+	/* Never more parts than one readv takes. */
+	assert_int_equal(vtfs_init_pages(1u << 30, 0), 1020);
+}
+
+/* covers: FS-DEV-11 */
+static void other_byte_order_is_refused_in_that_order(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = { bswap_32(7), bswap_32(45) };
+	struct fuse_out_header out;
+	uint32_t id, len;
+
+	program_start(p, 0);
+	put_frame(p, 0, FUSE_INIT_BSWAP_RESERVED, &in, sizeof(in));
+	frame_of(p, 0)->len = bswap_32(104);
+	frame_of(p, 0)->unique = UINT64_C(0x0102030405060708);
+	raw_post(&p->raw.q[1],
+		 raw_chain(&p->raw.q[1],
+			   (struct raw_desc[]){ { cell_addr(0), 104, 0 },
+						{ cell_addr(0) + CELL_ROOM, 80,
+						  VTFS_DESC_F_WRITE } },
+			   2));
+	program_run(p);
+	assert_true(raw_used(&p->raw.q[1], &id, &len));
+	assert_int_equal(len, 16);
+	memcpy(&out, cell(p, 0) + CELL_ROOM, sizeof(out));
+	assert_int_equal(bswap_32(out.len), 16);
+	assert_int_equal((int32_t)bswap_32((uint32_t)out.error), -EPROTO);
+	assert_int_equal(out.unique, UINT64_C(0x0102030405060708));
+	assert_int_equal(getattr(p, 1), -EIO);
+}
+
+/* covers: FS-DEV-06 */
+static void init_on_the_last_queue_opens_all(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	p->queues = 3;
+	program_start(p, 0);
+	assert_int_equal(init(p, 3, &in, 64, &out), 0);
+	for (unsigned vq = 1; vq <= 3; vq++)
+		assert_int_equal(getattr(p, vq), 0);
+}
+
+/* covers: FS-DEV-12 */
+static void init_again_is_a_new_session(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(p->resets, 0);
+	/* What is in flight is answered before the old session ends. */
+	p->keep = true;
+	send_frame(p, 2, 1, FUSE_STATFS, "", 0, 200);
+	program_run(p);
+	in.minor = 31;
+	send_frame(p, 1, 2, FUSE_INIT, &in, 16, 80);
+	send_frame(p, 1, 3, FUSE_STATFS, "", 0, 200);
+	program_run(p);
+	no_reply(p, 1);
+	assert_int_equal(p->interrupts, 1);
+	assert_int_equal(p->resets, 0);
+	assert_int_equal(p->cnt, 1);
+	virtiofs_req_error(p->reqs[0], -EINTR);
+	program_run(p);
+	assert_int_equal(p->resets, 1);
+	assert_int_equal(reply_of(p, 2, 1), -EINTR);
+	assert_int_equal(reply_of(p, 1, 2), 0);
+	memcpy(&out, reply_bytes(p, 2), sizeof(out));
+	assert_int_equal(out.minor, 31);
+	/* What came behind it belongs to the new one. */
+	assert_int_equal(p->cnt, 2);
+	virtiofs_req_error(p->reqs[1], 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 3), 0);
+}
+
+/* covers: FUSE-DEV-19, FUSE-DEV-29 */
+static void destroy_is_answered_and_ends_the_session(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	program_start(p, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		send_frame(p, 1, 1, FUSE_DESTROY, "", 0, 16);
+		program_run(p);
+		assert_int_equal(p->resets, i * 3 + 1);
+		assert_int_equal(reply_of(p, 1, 1), 0);
+		assert_int_equal(getattr(p, 1), -EIO);
+		/* a virtio reset, and a peer that goes */
+		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		raw_do(&p->raw, raw_reset, 0);
+		program_run(p);
+		raw_do(&p->raw, raw_setup, p->num);
+		program_run(p);
+		assert_int_equal(p->resets, i * 3 + 2);
+		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		raw_do(&p->raw, raw_lost, 0);
+		program_run(p);
+		assert_int_equal(p->resets, i * 3 + 3);
+		raw_do(&p->raw, raw_setup, p->num);
+		program_run(p);
+	}
+}
+
+/* The program answers INIT itself; flags and sizes are still confined. */
+static void raw_init_passes_through_and_is_confined(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out = { .major = 7, .minor = 45,
+				     .flags = ALL_FLAGS, .max_pages = 300,
+				     .max_write = 2u << 20 };
+
+	p->flags = VIRTIOFS_DEVICE_RAW_INIT;
+	p->keep = true;
+	program_start(p, 0);
+	send_frame(p, 1, 1, FUSE_INIT, &in, 64, 80);
+	send_frame(p, 1, 2, FUSE_STATFS, "", 0, 200);
+	program_run(p);
+	assert_int_equal(p->cnt, 1);
+	assert_int_equal(p->reqs[0]->in->opcode, FUSE_INIT);
+	memcpy(p->reqs[0]->room[0].iov_base, &out, sizeof(out));
+	assert_int_equal(virtiofs_req_filled(p->reqs[0], sizeof(out)), 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 1), 0);
+	memcpy(&out, reply_bytes(p, 1), sizeof(out));
+	assert_int_equal(out.flags & FUSE_SPLICE_READ, 0);
+	assert_int_equal(out.flags & FUSE_INIT_RESERVED, 0);
+	assert_int_equal(out.max_pages, 256);
+	assert_int_equal(out.max_write, 1u << 20);
+	assert_int_equal(p->cnt, 2);
+	virtiofs_req_error(p->reqs[1], 0);
+	/* DESTROY too, once nothing else is in flight. */
+	send_frame(p, 1, 3, FUSE_DESTROY, "", 0, 16);
+	program_run(p);
+	assert_int_equal(p->cnt, 3);
+	assert_int_equal(p->reqs[2]->in->opcode, FUSE_DESTROY);
+	virtiofs_req_error(p->reqs[2], 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 2), 0);
+	assert_int_equal(reply_of(p, 1, 3), 0);
+	assert_int_equal(getattr(p, 1), -EIO);
+}
+
+static void raw_init_refused_by_the_program_opens_nothing(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out;
+
+	p->flags = VIRTIOFS_DEVICE_RAW_INIT;
+	program_start(p, 0);
+	/* The test's program answers error 0 and no data. */
+	send_frame(p, 1, 1, FUSE_INIT, &in, 64, 80);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 1), 0);
+	assert_int_equal(getattr(p, 1), -EIO);
+	(void)out;
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(before_init_nothing_is_done),
+		T(minor_is_the_smaller_one),
+		T(minor_below_27_is_refused),
+		T(newer_major_is_told_ours),
+		T(older_major_is_refused),
+		T(init_of_any_length_is_read_as_far_as_it_goes),
+		T(flags_are_what_was_offered_and_can_be_carried),
+		T(pages_fit_the_ring_and_the_flag),
+		T(pages_fit_a_ring_without_indirect),
+		T(other_byte_order_is_refused_in_that_order),
+		T(init_on_the_last_queue_opens_all),
+		T(init_again_is_a_new_session),
+		T(destroy_is_answered_and_ends_the_session),
+		T(raw_init_passes_through_and_is_confined),
+		T(raw_init_refused_by_the_program_opens_nothing),
+	};
+
+	return cmocka_run_group_tests_name("device init", tests, NULL, NULL);
+}
