@@ -126,7 +126,6 @@ static void no_space_for_the_reply_header(void **state)
 	still_serves(p, 1);
 }
 
-/* covers: FUSE-DEV-28 */
 static void unique_of_a_notification(void **state)
 {
 	struct program *p = *state;
