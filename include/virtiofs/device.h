@@ -98,7 +98,8 @@ VIRTIOFS_API int virtiofs_device_new(struct virtiofs_device **ret,
 				     const struct virtiofs_device_ops *ops,
 				     const struct virtiofs_device_opts *opts,
 				     void *userdata);
-/* Requests not replied to yet become inert; replying to them stays legal. */
+/* Requests not replied to yet become inert; replying to them stays legal, and
+ * the last reply frees what they needed. Release taken queues first. */
 VIRTIOFS_API void virtiofs_device_free(struct virtiofs_device *dev);
 
 /* Easiest: new, run and free in one call. Owns t even if it fails. */

@@ -180,6 +180,15 @@ static void give_table(struct raw *raw)
 	vtfs_table_put(t);
 }
 
+/* The ring may lie anywhere. */
+static uint16_t used_idx(const struct raw_queue *q)
+{
+	uint16_t idx;
+
+	memcpy(&idx, (const char *)q->used + 2, sizeof(idx));
+	return le16toh(idx);
+}
+
 void raw_start(struct raw *raw, uint64_t vq)
 {
 	struct raw_queue *q = &raw->q[vq];
@@ -189,7 +198,7 @@ void raw_start(struct raw *raw, uint64_t vq)
 		.desc = raw_addr((unsigned char *)q->desc - raw->mem),
 		.driver = raw_addr((unsigned char *)q->avail - raw->mem),
 		.device = raw_addr((unsigned char *)q->used - raw->mem),
-		.avail_base = le16toh(q->used->idx),
+		.avail_base = used_idx(q),
 		.kick_fd = q->kick,
 		.call_fd = q->call,
 		.enabled = true,
