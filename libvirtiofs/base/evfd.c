@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,10 +59,13 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd)
 	}
 	if (fstat(fd, &st) < 0)
 		return vtfs_fail_sys(-errno, "notification fd");
-	if (st.st_mode & S_IFMT && !S_ISFIFO(st.st_mode))
+	if (S_ISFIFO(st.st_mode))
+		b.kind = VTFS_BELL_PIPE;
+	else if (S_ISSOCK(st.st_mode))
+		b.kind = VTFS_BELL_SOCKET;
+	else if (st.st_mode & S_IFMT)
 		return vtfs_fail(-EINVAL,
-				 "notification fd is no eventfd and no pipe");
-	b.pipe = S_ISFIFO(st.st_mode);
+				 "notification fd is no eventfd, pipe or socket");
 	b.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (b.fd < 0)
 		return vtfs_fail_sys(-errno, "notification fd: dup");
@@ -109,8 +113,10 @@ void vtfs_bell_ring(const struct vtfs_bell *b)
 
 	if (b->fd < 0)
 		return;
-	if (b->pipe)
+	if (b->kind == VTFS_BELL_PIPE)
 		vtfs_pipe_write(b->fd, &one, sizeof(one));
+	else if (b->kind == VTFS_BELL_SOCKET)
+		send(b->fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 	else if (can_write(b->fd))
 		(void)!write(b->fd, &one, sizeof(one));
 }

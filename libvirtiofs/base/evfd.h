@@ -20,18 +20,18 @@ void vtfs_evfd_drain(int fd);
 bool vtfs_evfd_is(int fd);
 
 /*
- * Something of a peer's that we write to. User-mode Linux gives a pipe for its
- * interrupts, everybody else an eventfd. One that is full was rung already and
- * isn't written; a pipe nobody reads raises no SIGPIPE.
+ * Something of a peer's that we write to. User-mode Linux gives a socket for
+ * its interrupts, everybody else an eventfd; a pipe is legal. One that is full
+ * was rung already and isn't written; one nobody reads raises no SIGPIPE.
  */
 struct vtfs_bell {
 	int fd;		/* -1: none */
-	bool pipe;
+	enum { VTFS_BELL_EVENT, VTFS_BELL_PIPE, VTFS_BELL_SOCKET } kind;
 };
 #define VTFS_BELL_NONE	((struct vtfs_bell){ .fd = -1 })
 
-/* Duplicates fd; fd < 0 gives a bell that does nothing. -EINVAL: neither an
- * eventfd nor a pipe. */
+/* Duplicates fd; fd < 0 gives a bell that does nothing. -EINVAL: none of the
+ * three. */
 int vtfs_bell_open(struct vtfs_bell *ret, int fd);
 /* errno is not kept. */
 void vtfs_bell_ring(const struct vtfs_bell *b);

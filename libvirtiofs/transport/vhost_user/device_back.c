@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "transport/vhost_user/device.h"
 
-/* User-mode Linux passes the write end of a pipe. */
+/* A pipe can carry what we send, but no answers. */
 int vtfs_vu_back_open(struct vu_device *d, int fd)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
