@@ -43,6 +43,10 @@ void lock_stop(struct fs *fs);
 
 /* All POSIX locks of an owner on a node go. */
 void lock_release_owner(struct fs *fs, uint64_t nodeid, uint64_t owner);
+/* Those taken by an open file that is closed for good. A process has given its
+ * own back by then, with FLUSH; what is left belongs to the open file itself
+ * (F_OFD_SETLK in the guest), and Linux says nothing else of its end. */
+void lock_release_handle(struct fs *fs, uint64_t nodeid, uint64_t fh);
 /* The node goes. */
 void lock_owners_free(struct node *n);
 

@@ -9,6 +9,8 @@
 
 #include "lock.h"
 
+typedef bool (*lock_owner_match)(const struct lock_owner *o, uint64_t key);
+
 static struct lock_owner *find(struct node *n, uint64_t owner)
 {
 	struct lock_owner *o = n->lock_owners;
@@ -109,26 +111,61 @@ static bool unlist(struct node *n, struct lock_owner *o)
 	return o->users == 0;
 }
 
-void lock_release_owner(struct fs *fs, uint64_t nodeid, uint64_t owner)
+static bool is_owner(const struct lock_owner *o, uint64_t key)
+{
+	return o->owner == key;
+}
+
+static bool is_by_handle(const struct lock_owner *o, uint64_t key)
+{
+	return o->fh == key;
+}
+
+/* Called with the node's lock. */
+static struct lock_owner *unlist_one(struct node *n, lock_owner_match match,
+				     uint64_t key, bool *ret_last)
 {
 	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-	struct node *n = slots_get(&fs->nodes, nodeid);
-	struct lock_owner *o;
-	bool last = false;
+	struct lock_owner *o = n->lock_owners;
 
-	if (!n)
-		return;
-	pthread_mutex_lock(&n->lock_owners_lock);
-	o = find(n, owner);
+	while (o && !match(o, key))
+		o = o->next;
 	if (o) {
 		/* A waiter may keep the descriptor open for a while. */
 		fcntl(o->fd, F_OFD_SETLK, &all);
-		last = unlist(n, o);
+		*ret_last = unlist(n, o);
 	}
-	pthread_mutex_unlock(&n->lock_owners_lock);
-	if (last)
-		destroy(fs, o);
+	return o;
+}
+
+static void release(struct fs *fs, uint64_t nodeid, lock_owner_match match,
+		    uint64_t key)
+{
+	struct node *n = slots_get(&fs->nodes, nodeid);
+	struct lock_owner *o;
+	bool last;
+
+	if (!n)
+		return;
+	do {
+		last = false;
+		pthread_mutex_lock(&n->lock_owners_lock);
+		o = unlist_one(n, match, key, &last);
+		pthread_mutex_unlock(&n->lock_owners_lock);
+		if (last)
+			destroy(fs, o);
+	} while (o);
 	slots_put(&fs->nodes, nodeid);
+}
+
+void lock_release_owner(struct fs *fs, uint64_t nodeid, uint64_t owner)
+{
+	release(fs, nodeid, is_owner, owner);
+}
+
+void lock_release_handle(struct fs *fs, uint64_t nodeid, uint64_t fh)
+{
+	release(fs, nodeid, is_by_handle, fh);
 }
 
 void lock_owners_free(struct node *n)

@@ -12,6 +12,7 @@ struct lock_owner {
 	uint64_t owner;
 	int fd;
 	_Atomic uint32_t pid; /* the guest's, of the last lock taken */
+	_Atomic uint64_t fh;  /* it was taken by */
 	unsigned users;	      /* requests; all below: under the node's lock */
 	bool listed;
 	struct lock_owner *next;

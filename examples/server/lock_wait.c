@@ -80,12 +80,15 @@ static int take(const struct lock_job *job, bool wait)
 	return errno == EACCES ? -EAGAIN : -errno;
 }
 
-static void note_pid(const struct lock_job *job)
+/* Who has it now, and by what. */
+static void note_taken(const struct lock_job *job)
 {
 	const struct fuse_lk_in *in = job->req->arg;
 
-	if (job->owner && in->lk.type != F_UNLCK)
-		job->owner->pid = in->lk.pid;
+	if (!job->owner || in->lk.type == F_UNLCK)
+		return;
+	job->owner->pid = in->lk.pid;
+	job->owner->fh = in->fh;
 }
 
 static void drop_references(struct fs *fs, const struct lock_job *job)
@@ -142,7 +145,7 @@ static void *wait_thread(void *arg)
 	/* Nobody signals us from here on. */
 	unlist(w);
 	if (w->pub.result == 0)
-		note_pid(&w->job);
+		note_taken(&w->job);
 	drop_references(w->fs, &w->job);
 	atomic_fetch_sub(&w->gate->waiting, 1);
 	w->gate->done(w->gate, &w->pub);
@@ -215,7 +218,7 @@ int lock_job_run(struct fs *fs, const struct lock_job *job, bool may_wait)
 	int r = take(job, false);
 
 	if (r == 0)
-		note_pid(job);
+		note_taken(job);
 	if (r == -EAGAIN && may_wait) {
 		r = start_wait(fs, job);
 		if (r == 0)

@@ -133,6 +133,7 @@ static int release(struct fs *fs, struct virtiofs_req *req)
 
 	if (in->release_flags & FUSE_RELEASE_FLUSH)
 		lock_release_owner(fs, req->in->nodeid, in->lock_owner);
+	lock_release_handle(fs, req->in->nodeid, in->fh);
 	/* flock(2)'s lock goes with the descriptor. */
 	r = handle_close(fs, in->fh, req->in->nodeid);
 	return r < 0 ? r : reply_bytes(req, NULL, 0);

@@ -169,6 +169,23 @@ static void close_releases_the_owners_locks(void **state)
 	srv_free(l.s);
 }
 
+/* A lock of the open file itself (F_OFD_SETLK): Linux tells its owner at no
+ * other time than when it is taken. */
+static void release_ends_the_open_files_own_locks(void **state)
+{
+	struct locks l = start(NULL);
+	struct fuse_lk_in in = range(&l, 5, F_WRLCK, 0, 9);
+
+	in.fh = l.fh2;
+	assert_int_equal(lock_call(&l, FUSE_SETLK, &in, 0), 0);
+	assert_int_equal(lock(&l, 1, F_WRLCK, 20, 29), 0);
+	assert_int_equal(lock(&l, 1, F_WRLCK, 0, 9), -EAGAIN);
+	assert_int_equal(srv_release(l.s, FUSE_RELEASE, l.node, l.fh2), 0);
+	assert_int_equal(lock(&l, 1, F_WRLCK, 0, 9), 0);
+	assert_int_equal(lock(&l, 5, F_WRLCK, 20, 29), -EAGAIN);
+	srv_free(l.s);
+}
+
 static int bsd(const struct locks *l, uint64_t fh, uint32_t type)
 {
 	struct fuse_lk_in in = range(l, 1, type, 0, INT64_MAX);
@@ -326,6 +343,7 @@ int main(void)
 	    cmocka_unit_test(host_sees_the_locks),
 	    cmocka_unit_test(nonsense_is_refused),
 	    cmocka_unit_test(close_releases_the_owners_locks),
+	    cmocka_unit_test(release_ends_the_open_files_own_locks),
 	    cmocka_unit_test(bsd_lock_belongs_to_the_open_file),
 	    cmocka_unit_test(waiter_gets_the_lock_when_it_is_free),
 	    cmocka_unit_test(bsd_waiter_gets_the_lock_when_it_is_free),
