@@ -9,9 +9,9 @@
 #include <sys/uio.h>
 
 struct vtfs_iovcur {
-	const struct iovec *iov;	/* the part the place is in */
-	unsigned cnt;			/* parts from there on */
-	size_t off;			/* bytes of the first that are passed */
+	const struct iovec *iov; /* the part the place is in */
+	unsigned cnt;		 /* parts from there on */
+	size_t off;		 /* bytes of the first that are passed */
 };
 
 void vtfs_iovcur_init(struct vtfs_iovcur *c, const struct iovec *iov,

@@ -5,14 +5,14 @@
 #include <errno.h>
 #include <string.h>
 
-#define IN_LEN		((uint32_t)sizeof(struct fuse_in_header))
-#define FIXED_MAX	sizeof(struct fuse_setattr_in) /* the longest */
+#define IN_LEN	  ((uint32_t)sizeof(struct fuse_in_header))
+#define FIXED_MAX sizeof(struct fuse_setattr_in) /* the longest */
 
 /* Lengths of the readable side, all from private copies. */
 struct shape {
-	uint32_t fixed;		/* arguments that everybody sends */
-	uint32_t more;		/* INIT: what else came */
-	uint32_t arg;		/* arguments as handed out */
+	uint32_t fixed; /* arguments that everybody sends */
+	uint32_t more;	/* INIT: what else came */
+	uint32_t arg;	/* arguments as handed out */
 	uint32_t names;
 	uint32_t ext;
 	uint32_t data;
@@ -113,7 +113,7 @@ static bool ext_agreed(const struct vtfs_slot *s,
 {
 	return s->op->flags & VTFS_FUSE_EXT &&
 	       rules->proto.flags &
-		       (FUSE_SECURITY_CTX | FUSE_CREATE_SUPP_GROUP);
+		   (FUSE_SECURITY_CTX | FUSE_CREATE_SUPP_GROUP);
 }
 
 /* How long each piece is; fixed holds the arguments. */
@@ -258,7 +258,7 @@ int vtfs_frame_body(struct vtfs_slots *t, struct vtfs_slot *s,
 		    const struct vtfs_chain *chain,
 		    const struct vtfs_frame_rules *rules)
 {
-	struct shape sh = { .data = s->in.len - IN_LEN };
+	struct shape sh = {.data = s->in.len - IN_LEN};
 	struct vtfs_iovcur cur;
 	int r;
 
@@ -284,9 +284,9 @@ int vtfs_frame_body(struct vtfs_slots *t, struct vtfs_slot *s,
 static void put_header(struct vtfs_slot *s, uint32_t payload, int error)
 {
 	struct fuse_out_header out = {
-		.len = VTFS_OUT_LEN + payload,
-		.error = error,
-		.unique = s->in.unique,
+	    .len = VTFS_OUT_LEN + payload,
+	    .error = error,
+	    .unique = s->in.unique,
 	};
 	struct vtfs_iovcur cur;
 

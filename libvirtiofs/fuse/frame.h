@@ -17,13 +17,13 @@
 #include "fuse/slot.h"
 #include "vq/vq.h"
 
-#define VTFS_OUT_LEN	((uint32_t)sizeof(struct fuse_out_header))
+#define VTFS_OUT_LEN ((uint32_t)sizeof(struct fuse_out_header))
 
 /* How to judge: what this session agreed on. */
 struct vtfs_frame_rules {
 	struct vtfs_fuse_proto proto;
 	uint32_t max_write;
-	bool raw;		/* SETXATTR's arguments as sent */
+	bool raw; /* SETXATTR's arguments as sent */
 };
 
 /*

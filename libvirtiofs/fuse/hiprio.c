@@ -56,7 +56,7 @@ static void start_cursor(struct vtfs_slot *s)
 static struct fuse_forget_one next_entry(struct vtfs_slot *s)
 {
 	const struct fuse_forget_in *arg = s->req.arg;
-	struct fuse_forget_one one = { .nodeid = s->in.nodeid };
+	struct fuse_forget_one one = {.nodeid = s->in.nodeid};
 
 	if (s->op->opcode == FUSE_BATCH_FORGET)
 		vtfs_iovcur_pull(&s->cursor, &one, sizeof(one));

@@ -18,12 +18,12 @@
  */
 #include "fuse/slot.h"
 
-#define VTFS_PENDING_MAX	64u
+#define VTFS_PENDING_MAX 64u
 
 struct vtfs_pending {
-	uint32_t cnt;				/* atomic: entries, or more */
-	uint32_t next;				/* atomic */
-	uint64_t unique[VTFS_PENDING_MAX];	/* atomic; 0: empty */
+	uint32_t cnt;			   /* atomic: entries, or more */
+	uint32_t next;			   /* atomic */
+	uint64_t unique[VTFS_PENDING_MAX]; /* atomic; 0: empty */
 };
 
 void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique);

@@ -9,12 +9,12 @@
 
 /* Descriptors of a request beside its pages: header, arguments, and the same
  * for the reply (as Linux cuts them). */
-#define HEAD_PARTS	4u
+#define HEAD_PARTS 4u
 
 /* What costs the program nothing: it sees no request that it would not see
  * without, nor another meaning of one. */
-#define USUAL_FLAGS \
-	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | \
+#define USUAL_FLAGS                                                            \
+	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS |            \
 	 FUSE_ASYNC_DIO | FUSE_MAX_PAGES)
 
 uint32_t vtfs_init_pages(uint32_t max_write, uint32_t direct)
@@ -24,9 +24,8 @@ uint32_t vtfs_init_pages(uint32_t max_write, uint32_t direct)
 
 	pages = vtfs_min_u32(pages, IOV_MAX - HEAD_PARTS);
 	if (direct)
-		pages = vtfs_min_u32(pages, direct > HEAD_PARTS ?
-						    direct - HEAD_PARTS :
-						    1);
+		pages = vtfs_min_u32(
+		    pages, direct > HEAD_PARTS ? direct - HEAD_PARTS : 1);
 	return pages ? pages : 1;
 }
 
@@ -65,8 +64,8 @@ void vtfs_init_answer(const struct fuse_init_in *in,
 	out->max_readahead = in->max_readahead;
 	out->max_write = lim->max_write;
 	out->max_pages = (uint16_t)lim->max_pages;
-	out->max_background =
-		(uint16_t)vtfs_min_u32(lim->max_background, UINT16_MAX);
+	out->max_background = (uint16_t)vtfs_min_u32(lim->max_background,
+						     UINT16_MAX);
 	out->congestion_threshold = (uint16_t)(out->max_background / 4 * 3);
 	out->time_gran = 1;
 	set_flags(out, offered(in) & (USUAL_FLAGS | FUSE_INIT_EXT));
@@ -85,8 +84,8 @@ void vtfs_init_confine(const struct fuse_init_in *in,
 		flags = (uint32_t)flags;
 	set_flags(out, flags);
 	out->major = FUSE_KERNEL_VERSION;
-	out->minor = vtfs_min_u32(out->minor, vtfs_min_u32(
-		in->minor, FUSE_KERNEL_MINOR_VERSION));
+	out->minor = vtfs_min_u32(
+	    out->minor, vtfs_min_u32(in->minor, FUSE_KERNEL_MINOR_VERSION));
 	if (!(flags & FUSE_MAX_PAGES))
 		out->max_pages = 0;
 	else
@@ -105,6 +104,6 @@ void vtfs_init_proto(const struct fuse_init_in *in,
 	ret_proto->minor = vtfs_min_u32(in->minor, out->minor);
 	ret_proto->flags = vtfs_fuse_flags(out->flags, out->flags2);
 	/* Linux takes less than a page for a page. */
-	*ret_max_write = out->max_write < VTFS_INIT_PAGE ? VTFS_INIT_PAGE :
-							   out->max_write;
+	*ret_max_write = out->max_write < VTFS_INIT_PAGE ? VTFS_INIT_PAGE
+							 : out->max_write;
 }

@@ -10,15 +10,15 @@
 #include "wire/fuse_ops.h"
 
 /* Older clients are refused: replies had other sizes then. */
-#define VTFS_INIT_MINOR_MIN	27u
-#define VTFS_INIT_PAGE		4096u
+#define VTFS_INIT_MINOR_MIN 27u
+#define VTFS_INIT_PAGE	    4096u
 /* Without FUSE_MAX_PAGES, a client sends that many. */
-#define VTFS_INIT_PAGES_OLD	32u
+#define VTFS_INIT_PAGES_OLD 32u
 
 /* What this device can take. */
 struct vtfs_init_limits {
-	uint32_t max_write;	/* as configured */
-	uint32_t max_pages;	/* parts of bulk data that a chain can have */
+	uint32_t max_write; /* as configured */
+	uint32_t max_pages; /* parts of bulk data that a chain can have */
 	uint32_t max_background;
 };
 
@@ -44,5 +44,6 @@ void vtfs_init_confine(const struct fuse_init_in *in,
 /* What both ends agreed on. Data in one WRITE is at most ret_max_write. */
 void vtfs_init_proto(const struct fuse_init_in *in,
 		     const struct fuse_init_out *out,
-		     struct vtfs_fuse_proto *ret_proto, uint32_t *ret_max_write);
+		     struct vtfs_fuse_proto *ret_proto,
+		     uint32_t *ret_max_write);
 #endif

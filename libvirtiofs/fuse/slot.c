@@ -7,8 +7,8 @@
 
 /* More than this many requests of several pages at a time wait for one another;
  * memory that is never used is never touched. */
-#define BLOCK_MAX	128u
-#define HELD_EXTRA	2u
+#define BLOCK_MAX  128u
+#define HELD_EXTRA 2u
 
 static int new_blocks(struct vtfs_slots *t, unsigned cnt, unsigned max_parts)
 {
@@ -77,9 +77,8 @@ static void push(uint32_t *head, uint32_t *next, uint32_t idx)
 
 	do {
 		*next = old;
-	} while (!__atomic_compare_exchange_n(head, &old, idx, true,
-					      __ATOMIC_SEQ_CST,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(
+	    head, &old, idx, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 }
 
 static uint32_t grab(uint32_t *head)
@@ -166,7 +165,8 @@ bool vtfs_slot_claim(struct vtfs_slot *s)
 	uint32_t old = __atomic_fetch_or(&s->state, VTFS_SLOT_REPLIED,
 					 __ATOMIC_SEQ_CST);
 
-	return (old & (VTFS_SLOT_TAKEN | VTFS_SLOT_HANDED | VTFS_SLOT_REPLIED)) ==
+	return (old &
+		(VTFS_SLOT_TAKEN | VTFS_SLOT_HANDED | VTFS_SLOT_REPLIED)) ==
 	       (VTFS_SLOT_TAKEN | VTFS_SLOT_HANDED);
 }
 
@@ -200,10 +200,9 @@ bool vtfs_slot_hold(struct vtfs_slot *s)
 		if (!(old & VTFS_SLOT_TAKEN) ||
 		    old & (VTFS_SLOT_REPLIED | VTFS_SLOT_HOLD))
 			return false;
-	} while (!__atomic_compare_exchange_n(&s->state, &old,
-					      old | VTFS_SLOT_HOLD, true,
-					      __ATOMIC_SEQ_CST,
-					      __ATOMIC_SEQ_CST));
+	} while (!__atomic_compare_exchange_n(
+	    &s->state, &old, old | VTFS_SLOT_HOLD, true, __ATOMIC_SEQ_CST,
+	    __ATOMIC_SEQ_CST));
 	return true;
 }
 

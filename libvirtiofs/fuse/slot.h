@@ -38,54 +38,54 @@
 #include "wire/fuse_ops.h"
 
 #define VTFS_SLOT_ARG	256u
-#define VTFS_SLOT_PARTS	8u
+#define VTFS_SLOT_PARTS 8u
 #define VTFS_BLOCK_ARG	8192u
 
-#define VTFS_SLOT_TAKEN		(1u << 0)
-#define VTFS_SLOT_HANDED	(1u << 1)
-#define VTFS_SLOT_INTR		(1u << 2)
-#define VTFS_SLOT_HOLD		(1u << 3)
-#define VTFS_SLOT_REPLIED	(1u << 4)
+#define VTFS_SLOT_TAKEN	  (1u << 0)
+#define VTFS_SLOT_HANDED  (1u << 1)
+#define VTFS_SLOT_INTR	  (1u << 2)
+#define VTFS_SLOT_HOLD	  (1u << 3)
+#define VTFS_SLOT_REPLIED (1u << 4)
 
-#define VTFS_NONE	UINT32_MAX
+#define VTFS_NONE UINT32_MAX
 
 /* What frame.c found a chain to be. */
 enum vtfs_verdict {
-	VTFS_VERDICT_REQUEST,	/* well-formed, for the program */
-	VTFS_VERDICT_ERROR,	/* answer slot.error */
-	VTFS_VERDICT_DROP,	/* give the chain back with length 0 */
-	VTFS_VERDICT_DONE,	/* answered, not yet given back */
+	VTFS_VERDICT_REQUEST, /* well-formed, for the program */
+	VTFS_VERDICT_ERROR,   /* answer slot.error */
+	VTFS_VERDICT_DROP,    /* give the chain back with length 0 */
+	VTFS_VERDICT_DONE,    /* answered, not yet given back */
 };
 
 struct vtfs_run;
 
 struct vtfs_slot {
-	struct virtiofs_req req;	/* first: what the program sees */
+	struct virtiofs_req req; /* first: what the program sees */
 	struct fuse_in_header in;
 	struct vtfs_run *run;
-	const struct vtfs_fuse_op *op;	/* NULL: opcode not in the table */
-	uint32_t state;			/* atomic */
-	uint64_t match;			/* atomic: in.unique, 0 while free */
+	const struct vtfs_fuse_op *op; /* NULL: opcode not in the table */
+	uint32_t state;		       /* atomic */
+	uint64_t match;		       /* atomic: in.unique, 0 while free */
 
 	uint32_t idx;
-	uint32_t next;			/* in a free list */
-	struct vtfs_slot *staged;	/* next in the list for flush */
-	uint32_t block;			/* VTFS_NONE: none */
-	uint16_t id;			/* of the chain */
+	uint32_t next;		  /* in a free list */
+	struct vtfs_slot *staged; /* next in the list for flush */
+	uint32_t block;		  /* VTFS_NONE: none */
+	uint16_t id;		  /* of the chain */
 	uint16_t ring_cnt;
-	uint32_t used_len;		/* what the ring will be told */
+	uint32_t used_len; /* what the ring will be told */
 	int error;
 	uint8_t verdict;
-	bool parsed;			/* head and body are done */
-	bool swapped;			/* the client has the other byte order */
-	bool raw_init;			/* program's own INIT: look at its reply */
-	bool waits;			/* counted among lock waiters */
+	bool parsed;   /* head and body are done */
+	bool swapped;  /* the client has the other byte order */
+	bool raw_init; /* program's own INIT: look at its reply */
+	bool waits;    /* counted among lock waiters */
 
-	unsigned head_cnt;		/* 0: no 16 writable bytes */
+	unsigned head_cnt; /* 0: no 16 writable bytes */
 
-	struct vtfs_iovcur cursor;	/* BATCH_FORGET: entries to come */
+	struct vtfs_iovcur cursor; /* BATCH_FORGET: entries to come */
 	uint32_t entries_left;
-	bool counting;			/* cursor is set */
+	bool counting; /* cursor is set */
 
 	uint64_t regions[VTFS_REGION_WORDS];
 	struct iovec parts[VTFS_SLOT_PARTS];
@@ -97,9 +97,9 @@ struct vtfs_slot {
 struct vtfs_slots {
 	struct vtfs_slot *slots;
 	unsigned cnt;
-	uint32_t local;			/* owner: taker */
-	uint32_t block_local;		/* owner: taker */
-	uint32_t starved;		/* atomic: the taker waits */
+	uint32_t local;	      /* owner: taker */
+	uint32_t block_local; /* owner: taker */
+	uint32_t starved;     /* atomic: the taker waits */
 	unsigned block_cnt;
 	size_t block_len;
 	unsigned char *blocks;

@@ -49,15 +49,15 @@
 #include "transport/transport.h"
 #include "vq/vq.h"
 
-#define VTFS_CONFS	4u	/* have, want, one being composed, one left */
-#define VTFS_RETIRES	8u
-#define VTFS_DEV_QUEUES_MAX	1024u
+#define VTFS_CONFS	    4u /* have, want, one being composed, one left */
+#define VTFS_RETIRES	    8u
+#define VTFS_DEV_QUEUES_MAX 1024u
 
 /* Tags of epoll events: below, a queue's number times two, plus one for its
  * control eventfd. */
-#define VTFS_EV_TRANSPORT	(UINT64_MAX - 0)
-#define VTFS_EV_WAKE		(UINT64_MAX - 1)
-#define VTFS_EV_STOP		(UINT64_MAX - 2)
+#define VTFS_EV_TRANSPORT (UINT64_MAX - 0)
+#define VTFS_EV_WAKE	  (UINT64_MAX - 1)
+#define VTFS_EV_STOP	  (UINT64_MAX - 2)
 
 /* The peer's bell; counted by dispatch alone. */
 struct vtfs_call {
@@ -67,15 +67,15 @@ struct vtfs_call {
 
 /* Immutable from post until dispatch collects it. */
 struct vtfs_conf {
-	struct vtfs_run *run;		/* NULL: stopped */
+	struct vtfs_run *run; /* NULL: stopped */
 	struct vtfs_table *table;
 	struct vtfs_call *call;
 	void *desc, *driver, *device;
-	bool ring;			/* the ring may be touched */
-	bool take;			/* chains may be taken */
-	bool drop;			/* chains taken before are not served */
-	bool used;			/* this element of the array is */
-	struct vtfs_conf *next;		/* adopted and left: see old */
+	bool ring;		/* the ring may be touched */
+	bool take;		/* chains may be taken */
+	bool drop;		/* chains taken before are not served */
+	bool used;		/* this element of the array is */
+	struct vtfs_conf *next; /* adopted and left: see old */
 };
 
 /* Tables that replaced ones may still be in use. */
@@ -83,98 +83,98 @@ struct vtfs_retire {
 	struct vtfs_table *old;
 	struct vtfs_table *now;
 	uint64_t cookie;
-	bool silent;			/* that peer is gone: no answer */
+	bool silent; /* that peer is gone: no answer */
 };
 
 /* Memory of the peer, as long as the device or any run needs it. */
 struct vtfs_peermem {
-	uint32_t refs;			/* atomic */
-	struct vtfs_table *table;	/* owner: dispatch */
+	uint32_t refs;		  /* atomic */
+	struct vtfs_table *table; /* owner: dispatch */
 	struct vtfs_retire retires[VTFS_RETIRES];
 	unsigned retire_cnt;
 };
 
 struct vtfs_tally {
 	uint32_t chains;
-	uint32_t locks;			/* SETLKW */
+	uint32_t locks; /* SETLKW */
 	uint32_t regions[VTFS_REGION_MAX];
 };
 
 struct vtfs_run {
-	struct virtiofs_devq *q;	/* not to be touched once orphan */
+	struct virtiofs_devq *q; /* not to be touched once orphan */
 	struct vtfs_vq *vq;
 	struct vtfs_slots *slots;
 	struct vtfs_peermem *mem;
 	unsigned num;
 	unsigned lock_max;
 	pthread_mutex_t push_lock;
-	uint32_t watch;			/* atomic; owner: dispatch */
-	uint32_t lost;			/* atomic; the peer's bytes are not ours */
-	uint32_t holds;			/* atomic: interrupts that look at a slot */
-	bool orphan;			/* push_lock: the device was freed */
-	bool shared;			/* pushed to under push_lock only */
+	uint32_t watch; /* atomic; owner: dispatch */
+	uint32_t lost;	/* atomic; the peer's bytes are not ours */
+	uint32_t holds; /* atomic: interrupts that look at a slot */
+	bool orphan;	/* push_lock: the device was freed */
+	bool shared;	/* pushed to under push_lock only */
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally taken; /* owner: taker */
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally given; /* owner: pusher */
 };
 
 struct vtfs_devq_stats {
-	uint64_t requests;	/* handed out */
+	uint64_t requests; /* handed out */
 	uint64_t ring_faults;
 	uint64_t chain_faults;
 	uint64_t frame_faults;
-	uint64_t dropped;	/* returned with length 0 though it had a reply */
-	uint64_t misrouted;	/* on hiprio and not for it, or the reverse */
-	uint64_t reply_faults;	/* by the program */
+	uint64_t dropped;   /* returned with length 0 though it had a reply */
+	uint64_t misrouted; /* on hiprio and not for it, or the reverse */
+	uint64_t reply_faults; /* by the program */
 };
 
 enum vtfs_devq_state {
 	VTFS_DEVQ_IDLE,
 	VTFS_DEVQ_RUNNING,
-	VTFS_DEVQ_DRAINING,	/* nothing new; the last reply ends it */
-	VTFS_DEVQ_ENDING,	/* nothing in flight; until the conf is adopted */
+	VTFS_DEVQ_DRAINING, /* nothing new; the last reply ends it */
+	VTFS_DEVQ_ENDING,   /* nothing in flight; until the conf is adopted */
 };
 
 struct virtiofs_devq {
 	struct virtiofs_device *dev;
-	unsigned index;			/* logical, 0 hiprio */
-	int ep;				/* what devq_fd returns */
-	int ctl;			/* our own eventfd, to wake the owner */
-	uint32_t taken;			/* atomic; owner: who takes, releases */
-	bool shared;			/* replies by any thread; never goes back */
+	unsigned index; /* logical, 0 hiprio */
+	int ep;		/* what devq_fd returns */
+	int ctl;	/* our own eventfd, to wake the owner */
+	uint32_t taken; /* atomic; owner: who takes, releases */
+	bool shared;	/* replies by any thread; never goes back */
 
-	_Alignas(VTFS_CACHELINE) uint32_t gate;	/* atomic */
-	struct vtfs_conf *want;		/* atomic */
-	struct vtfs_conf *have;		/* gate */
-	struct vtfs_conf *old;		/* atomic: left, for dispatch to collect */
-	uint32_t size;			/* atomic: entries of have's ring */
-	uint32_t broken;		/* atomic; set by who is inside */
-	struct vtfs_slot *ready;	/* atomic: back from the barrier */
+	_Alignas(VTFS_CACHELINE) uint32_t gate; /* atomic */
+	struct vtfs_conf *want;			/* atomic */
+	struct vtfs_conf *have;			/* gate */
+	struct vtfs_conf *old;	 /* atomic: left, for dispatch to collect */
+	uint32_t size;		 /* atomic: entries of have's ring */
+	uint32_t broken;	 /* atomic; set by who is inside */
+	struct vtfs_slot *ready; /* atomic: back from the barrier */
 
 	/* owner: who pops */
 	_Alignas(VTFS_CACHELINE) struct vtfs_slot *held;
-	struct vtfs_chain chain;	/* held's, until its body was read */
-	struct vtfs_slot *forgets;	/* budget used up: list to go on with */
+	struct vtfs_chain chain;   /* held's, until its body was read */
+	struct vtfs_slot *forgets; /* budget used up: list to go on with */
 	struct vtfs_slot **forgets_end;
-	struct vtfs_slot *staged;	/* answered, to be pushed by flush */
+	struct vtfs_slot *staged; /* answered, to be pushed by flush */
 	struct vtfs_slot **staged_end;
-	bool batching;			/* replies wait for a flush */
+	bool batching; /* replies wait for a flush */
 	struct vtfs_devq_stats stats;
 	bool logged;
 
 	/* owner: dispatch */
 	_Alignas(VTFS_CACHELINE) enum vtfs_devq_state state;
 	struct vtfs_queue_setup setup;
-	struct vtfs_run *run;		/* and runs_lock, to change */
+	struct vtfs_run *run; /* and runs_lock, to change */
 	struct vtfs_run *run_ending;
 	struct vtfs_call *call;
 	struct vtfs_conf confs[VTFS_CONFS];
-	pthread_mutex_t fd_lock;	/* kick and which epoll it is in */
+	pthread_mutex_t fd_lock; /* kick and which epoll it is in */
 	int kick;
-	bool drop;			/* as conf.drop */
+	bool drop; /* as conf.drop */
 	bool answer_stop;
 	bool told_broken;
-	bool quiet;			/* seen outside its gate since a barrier */
-	bool quiet_held;		/* and holding a request then */
+	bool quiet;	 /* seen outside its gate since a barrier */
+	bool quiet_held; /* and holding a request then */
 	uint16_t last_avail, last_used;
 };
 
@@ -192,31 +192,31 @@ struct virtiofs_device {
 	void *userdata;
 	struct vtfs_log log;
 	char tag[VIRTIOFS_TAG_MAX];
-	uint64_t features;		/* accepted; owner: dispatch */
+	uint64_t features; /* accepted; owner: dispatch */
 
 	int ep, wake, stop_fd;
-	uint32_t stopped;		/* atomic */
+	uint32_t stopped; /* atomic */
 
 	struct virtiofs_devq *queues;
 	unsigned queue_cnt;
-	unsigned rr;			/* owner: dispatch */
-	bool dispatching;		/* owner: dispatch */
+	unsigned rr;	  /* owner: dispatch */
+	bool dispatching; /* owner: dispatch */
 	bool more;
 	int fatal;
 
 	struct vtfs_peermem *mem;
-	enum vtfs_ending ending;	/* owner: dispatch */
+	enum vtfs_ending ending; /* owner: dispatch */
 
-	pthread_mutex_t runs_lock;	/* queues[].run, for interrupts */
+	pthread_mutex_t runs_lock; /* queues[].run, for interrupts */
 	struct vtfs_pending pending;
 
 	struct vtfs_slot *barrier;	/* atomic */
-	struct vtfs_init_limits limits;	/* of the barrier's INIT */
+	struct vtfs_init_limits limits; /* of the barrier's INIT */
 	bool barrier_handed;		/* raw: the program has it */
 	/* Changed behind a barrier only, or by the reply to a raw INIT. */
-	uint32_t open;			/* atomic */
+	uint32_t open; /* atomic */
 	struct vtfs_frame_rules rules;
-	bool session;			/* ops.reset is owed; owner: dispatch */
+	bool session; /* ops.reset is owed; owner: dispatch */
 };
 
 /* ---- dev_gate.c ---- */
@@ -301,6 +301,5 @@ void vtfs_device_raw_reply(struct virtiofs_device *dev,
 extern const struct vtfs_dev_sink_ops vtfs_device_sink_ops;
 /* Whatever can be finished now; from dispatch. */
 void vtfs_device_settle(struct virtiofs_device *dev);
-unsigned vtfs_device_max_parts(const struct virtiofs_device *dev,
-			       uint32_t num);
+unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num);
 #endif

@@ -95,7 +95,7 @@ static void answer_init(struct virtiofs_device *dev, struct vtfs_slot *s)
 	const struct fuse_init_in *in = s->req.arg;
 	const struct vtfs_init_limits *lim = &dev->limits;
 	struct fuse_init_out out;
-	struct iovec iov = { &out, sizeof(out) };
+	struct iovec iov = {&out, sizeof(out)};
 	int r = vtfs_init_check(in);
 
 	if (r < 0) {
@@ -160,7 +160,8 @@ bool vtfs_device_settle_barrier(struct virtiofs_device *dev)
 	}
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
 		dev->queues[i].quiet = dev->queues[i].quiet_held = false;
-	if (dev->rules.raw && !__atomic_load_n(&s->run->lost, __ATOMIC_ACQUIRE)) {
+	if (dev->rules.raw &&
+	    !__atomic_load_n(&s->run->lost, __ATOMIC_ACQUIRE)) {
 		if (s->op->opcode == FUSE_INIT)
 			vtfs_device_end_session(dev);
 		/* For the reply, which may come in another thread. */

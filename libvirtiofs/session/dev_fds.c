@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-#define POLL_NS	1000000	/* look at a queue that has no kick that often */
+#define POLL_NS 1000000 /* look at a queue that has no kick that often */
 
 static bool is_taken(const struct virtiofs_devq *q)
 {
@@ -24,7 +24,7 @@ static bool is_taken(const struct virtiofs_devq *q)
 
 static int watch(int ep, int fd, uint32_t events, uint64_t tag)
 {
-	struct epoll_event ev = { .events = events, .data.u64 = tag };
+	struct epoll_event ev = {.events = events, .data.u64 = tag};
 
 	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return vtfs_fail_sys(-errno, "epoll_ctl");
@@ -33,7 +33,7 @@ static int watch(int ep, int fd, uint32_t events, uint64_t tag)
 
 static void unwatch(int ep, int fd)
 {
-	struct epoll_event ev = { 0 };
+	struct epoll_event ev = {0};
 
 	epoll_ctl(ep, EPOLL_CTL_DEL, fd, &ev);
 }
@@ -41,8 +41,8 @@ static void unwatch(int ep, int fd)
 static int polling_timer(void)
 {
 	const struct itimerspec each = {
-		.it_interval.tv_nsec = POLL_NS,
-		.it_value.tv_nsec = POLL_NS,
+	    .it_interval.tv_nsec = POLL_NS,
+	    .it_value.tv_nsec = POLL_NS,
 	};
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 

@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "base/shared.h"
 
-#define INSIDE	(1u << 0)
-#define WANTED	(1u << 1)	/* dispatch was here */
-#define SPINS	64u
+#define INSIDE (1u << 0)
+#define WANTED (1u << 1) /* dispatch was here */
+#define SPINS  64u
 
 void vtfs_device_wake(struct virtiofs_device *dev)
 {
@@ -28,9 +28,8 @@ static void leave_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 
 	do {
 		c->next = old;
-	} while (!__atomic_compare_exchange_n(&q->old, &old, c, true,
-					      __ATOMIC_RELEASE,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(
+	    &q->old, &old, c, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
 /* Gate held, and the push lock of whichever run is concerned. */
@@ -192,7 +191,7 @@ static void fill_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 	uint32_t flags = vtfs_features_vq_flags(q->dev->features);
 	struct vtfs_vq_areas areas;
 
-	*c = (struct vtfs_conf){ .used = true, .run = q->run };
+	*c = (struct vtfs_conf){.used = true, .run = q->run};
 	if (!q->run)
 		return;
 	if (q->dev->mem->table)

@@ -62,8 +62,9 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 	struct vtfs_run *run;
 	int r;
 
-	run = aligned_alloc(VTFS_CACHELINE,
-			    VTFS_ALIGN_UP(sizeof(*run), (size_t)VTFS_CACHELINE));
+	run = aligned_alloc(
+	    VTFS_CACHELINE,
+	    VTFS_ALIGN_UP(sizeof(*run), (size_t)VTFS_CACHELINE));
 	if (!run)
 		return -ENOMEM;
 	memset(run, 0, sizeof(*run));

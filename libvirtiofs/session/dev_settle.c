@@ -94,8 +94,10 @@ static void tell_broken(struct virtiofs_devq *q)
 	if (q->told_broken || !__atomic_load_n(&q->broken, __ATOMIC_ACQUIRE))
 		return;
 	q->told_broken = true;
-	vtfs_log(&q->dev->log, LOG_WARNING, "queue %u: broken, it is not served "
-		 "until the client resets it", q->index);
+	vtfs_log(&q->dev->log, LOG_WARNING,
+		 "queue %u: broken, it is not served "
+		 "until the client resets it",
+		 q->index);
 	t->dev->broken(t, q->index);
 }
 
@@ -120,7 +122,8 @@ static void mark_regions(const struct vtfs_table *t, uint64_t *words)
 {
 	memset(words, 0, VTFS_REGION_WORDS * sizeof(*words));
 	for (unsigned i = 0; t && i < t->cnt; i++)
-		words[t->regions[i]->id / 64] |= 1ULL << (t->regions[i]->id % 64);
+		words[t->regions[i]->id / 64] |= 1ULL
+						 << (t->regions[i]->id % 64);
 }
 
 /* Does run pin a region that is not marked? Those are left in ret. */
@@ -142,7 +145,7 @@ static bool find_pins(const struct vtfs_run *run, const uint64_t *marked,
 
 static bool queue_uses(struct virtiofs_devq *q, const uint64_t *marked)
 {
-	uint64_t pinned[VTFS_REGION_WORDS] = { 0 };
+	uint64_t pinned[VTFS_REGION_WORDS] = {0};
 
 	set_watch(q, 1);
 	if (!vtfs_devq_adopted(q))

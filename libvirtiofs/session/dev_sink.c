@@ -51,7 +51,7 @@ static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
 			size_t off)
 {
 	struct virtiofs_device *dev = to_device(s);
-	unsigned char config[VTFS_CONFIG_LEN] = { 0 };
+	unsigned char config[VTFS_CONFIG_LEN] = {0};
 	uint32_t queues = htole32(dev->queue_cnt - 1);
 
 	memcpy(config + VTFS_CONFIG_TAG, dev->tag, sizeof(dev->tag));
@@ -96,8 +96,8 @@ unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num)
 
 	/* A driver that keeps to the rules has no chain longer than the ring
 	 * (virtio 1.4, 2.7.5.3.1); pages may cross regions. */
-	return vtfs_min_u32(IOV_MAX, pages + num < IOV_MAX ? pages + num :
-							    IOV_MAX);
+	return vtfs_min_u32(IOV_MAX,
+			    pages + num < IOV_MAX ? pages + num : IOV_MAX);
 }
 
 static int make_run(struct virtiofs_devq *q)
@@ -106,11 +106,11 @@ static int make_run(struct virtiofs_devq *q)
 	const struct vtfs_queue_setup *setup = &q->setup;
 	struct vtfs_vq_areas areas;
 	struct vtfs_vq_conf conf = {
-		.flags = vtfs_features_vq_flags(dev->features),
-		.num = setup->num,
-		.avail_base = setup->avail_base,
-		.used_base = setup->used_base,
-		.max_parts = vtfs_device_max_parts(dev, setup->num),
+	    .flags = vtfs_features_vq_flags(dev->features),
+	    .num = setup->num,
+	    .avail_base = setup->avail_base,
+	    .used_base = setup->used_base,
+	    .max_parts = vtfs_device_max_parts(dev, setup->num),
 	};
 	const struct vtfs_table *t = dev->mem->table;
 	struct vtfs_run *run;
@@ -183,8 +183,8 @@ static void sink_set_call(struct vtfs_dev_sink *s, unsigned vq, int fd)
 		return;
 	call = vtfs_call_new(fd);
 	if (!call) {
-		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s", q->index,
-			 virtiofs_last_error());
+		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s",
+			 q->index, virtiofs_last_error());
 		return;
 	}
 	vtfs_call_put(q->call);
@@ -199,8 +199,8 @@ static void sink_set_kick(struct vtfs_dev_sink *s, unsigned vq, int fd)
 	if (!q || !q->run)
 		return;
 	if (vtfs_devq_set_kick(q, fd) < 0)
-		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s", q->index,
-			 virtiofs_last_error());
+		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s",
+			 q->index, virtiofs_last_error());
 	/* A kick on the old one may not have been seen. */
 	vtfs_devq_wake(q);
 }
@@ -271,17 +271,17 @@ static void sink_lost(struct vtfs_dev_sink *s, int error)
 }
 
 const struct vtfs_dev_sink_ops vtfs_device_sink_ops = {
-	.offered = sink_offered,
-	.accept = sink_accept,
-	.queue_cnt = sink_queue_cnt,
-	.queue_max = sink_queue_max,
-	.config = sink_config,
-	.set_table = sink_set_table,
-	.start = sink_start,
-	.set_call = sink_set_call,
-	.set_kick = sink_set_kick,
-	.enable = sink_enable,
-	.stop = sink_stop,
-	.reset = sink_reset,
-	.lost = sink_lost,
+    .offered = sink_offered,
+    .accept = sink_accept,
+    .queue_cnt = sink_queue_cnt,
+    .queue_max = sink_queue_max,
+    .config = sink_config,
+    .set_table = sink_set_table,
+    .start = sink_start,
+    .set_call = sink_set_call,
+    .set_kick = sink_set_kick,
+    .enable = sink_enable,
+    .stop = sink_stop,
+    .reset = sink_reset,
+    .lost = sink_lost,
 };

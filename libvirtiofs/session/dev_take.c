@@ -43,9 +43,9 @@ static void refuse(struct vtfs_slot *s, int error)
 {
 	s->error = error;
 	s->verdict = s->head_cnt && s->in.unique &&
-				     !(s->req.flags & VIRTIOFS_REQ_NOREPLY) ?
-			     VTFS_VERDICT_ERROR :
-			     VTFS_VERDICT_DROP;
+			     !(s->req.flags & VIRTIOFS_REQ_NOREPLY)
+			 ? VTFS_VERDICT_ERROR
+			 : VTFS_VERDICT_DROP;
 }
 
 /* Too many waiters would fill the ring, and the unlock could not get in. */
@@ -149,8 +149,8 @@ static bool may_take(struct virtiofs_devq *q)
 {
 	struct vtfs_conf *conf = q->have;
 
-	return conf && conf->run && !__atomic_load_n(&q->dev->barrier,
-						     __ATOMIC_SEQ_CST);
+	return conf && conf->run &&
+	       !__atomic_load_n(&q->dev->barrier, __ATOMIC_SEQ_CST);
 }
 
 static bool may_pop(const struct virtiofs_devq *q)

@@ -8,13 +8,13 @@
 
 #include "base/error.h"
 
-#define EVENTS		32
-#define INTERVAL	16u
+#define EVENTS	 32
+#define INTERVAL 16u
 /* Requests of one dispatch; then the caller's other fds have a turn. */
-#define DISPATCH_BOUND	256u
+#define DISPATCH_BOUND 256u
 
-#define FEATURES_KNOWN \
-	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX | \
+#define FEATURES_KNOWN                                                         \
+	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX |                     \
 	 VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_RING_PACKED)
 #define FLAGS_KNOWN (VIRTIOFS_DEVICE_RAW_INIT | VIRTIOFS_DEVICE_SHARED_REPLY)
 
@@ -30,8 +30,10 @@ static int copy_struct(void *dst, size_t len, const void *src, const char *name)
 		return vtfs_fail(-EINVAL, "%s: size is not set", name);
 	for (size_t i = len; i < size; i++)
 		if (((const char *)src)[i])
-			return vtfs_fail(-E2BIG, "%s has fields that this "
-						 "library does not know", name);
+			return vtfs_fail(-E2BIG,
+					 "%s has fields that this "
+					 "library does not know",
+					 name);
 	memset(dst, 0, len);
 	memcpy(dst, src, vtfs_min_size(len, size));
 	return 0;
@@ -54,15 +56,17 @@ static void set_defaults(struct virtiofs_device_opts *o)
 static int check_opts(const struct virtiofs_device_opts *o)
 {
 	if (o->tag && strlen(o->tag) > VIRTIOFS_TAG_MAX)
-		return vtfs_fail(-EINVAL, "tag \"%.48s\" is longer than %u bytes",
+		return vtfs_fail(-EINVAL,
+				 "tag \"%.48s\" is longer than %u bytes",
 				 o->tag, VIRTIOFS_TAG_MAX);
 	if (o->num_request_queues >= VTFS_DEV_QUEUES_MAX)
 		return vtfs_fail(-EINVAL, "%u request queues: at most %u",
 				 o->num_request_queues,
 				 VTFS_DEV_QUEUES_MAX - 1);
 	if (o->queue_size > VTFS_VQ_NUM_MAX || !vtfs_is_pow2(o->queue_size))
-		return vtfs_fail(-EINVAL, "queue size %u is no power of two up "
-					  "to %u",
+		return vtfs_fail(-EINVAL,
+				 "queue size %u is no power of two up "
+				 "to %u",
 				 o->queue_size, VTFS_VQ_NUM_MAX);
 	if (o->max_write < VTFS_INIT_PAGE)
 		return vtfs_fail(-EINVAL, "max_write %u is below %u",
@@ -71,10 +75,11 @@ static int check_opts(const struct virtiofs_device_opts *o)
 		return vtfs_fail(-EINVAL, "unknown device flags 0x%x",
 				 o->flags & ~FLAGS_KNOWN);
 	if (o->features & ~FEATURES_KNOWN)
-		return vtfs_fail(-EOPNOTSUPP, "virtio features 0x%llx are not "
-					      "there to be offered",
-				 (unsigned long long)(o->features &
-						      ~FEATURES_KNOWN));
+		return vtfs_fail(
+		    -EOPNOTSUPP,
+		    "virtio features 0x%llx are not "
+		    "there to be offered",
+		    (unsigned long long)(o->features & ~FEATURES_KNOWN));
 	if (!(o->features & VIRTIOFS_F_VERSION_1))
 		return vtfs_fail(-EINVAL, "VERSION_1 has to be offered");
 	return 0;
@@ -100,8 +105,8 @@ static int set_opts(struct virtiofs_device *dev,
 	if (dev->opts.tag)
 		memcpy(dev->tag, dev->opts.tag, strlen(dev->opts.tag));
 	dev->opts.tag = NULL;
-	dev->log = (struct vtfs_log){ dev->opts.log, dev->opts.log_data,
-				      dev->opts.log_level };
+	dev->log = (struct vtfs_log){dev->opts.log, dev->opts.log_data,
+				     dev->opts.log_level};
 	dev->rules.raw = dev->opts.flags & VIRTIOFS_DEVICE_RAW_INIT;
 	dev->rules.max_write = dev->opts.max_write;
 	dev->rules.proto.minor = FUSE_KERNEL_MINOR_VERSION;
@@ -267,9 +272,9 @@ static bool is_ours(const struct virtiofs_devq *q)
 
 static unsigned serve_hiprio(struct virtiofs_device *dev)
 {
-	return is_ours(dev->queues) ?
-		       vtfs_devq_serve(dev->queues, dev->opts.hiprio_interval) :
-		       0;
+	return is_ours(dev->queues)
+		   ? vtfs_devq_serve(dev->queues, dev->opts.hiprio_interval)
+		   : 0;
 }
 
 /* One round over the request queues, from where the last one ended. */
@@ -379,10 +384,10 @@ int virtiofs_device_run(struct virtiofs_device *dev)
 int virtiofs_serve(struct virtiofs_transport *t, const char *tag,
 		   virtiofs_request_fn request, void *userdata)
 {
-	const struct virtiofs_device_ops ops = { .size = sizeof(ops),
-						 .request = request };
-	const struct virtiofs_device_opts opts = { .size = sizeof(opts),
-						   .tag = tag };
+	const struct virtiofs_device_ops ops = {.size = sizeof(ops),
+						.request = request};
+	const struct virtiofs_device_opts opts = {.size = sizeof(opts),
+						  .tag = tag};
 	struct virtiofs_device *dev;
 	int r = virtiofs_device_new(&dev, t, &ops, &opts, userdata);
 

@@ -12,10 +12,10 @@
 
 #include "base/error.h"
 
-#define BATCH		32u
+#define BATCH 32u
 /* FORGET entries, and requests that end inside the library, per pop. */
-#define BUDGET		1024u
-#define DISPATCH_MAX	64u
+#define BUDGET	     1024u
+#define DISPATCH_MAX 64u
 
 /* ---- giving back ---- */
 
@@ -165,7 +165,8 @@ static void check_memory(struct virtiofs_devq *q)
 	const struct vtfs_table *t = q->have ? q->have->table : NULL;
 
 	for (unsigned i = 0; t && i < t->cnt; i++) {
-		if (t->regions[i]->sealed || !vtfs_region_faulted(t->regions[i]))
+		if (t->regions[i]->sealed ||
+		    !vtfs_region_faulted(t->regions[i]))
 			continue;
 		if (!__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
 			vtfs_device_wake(q->dev);

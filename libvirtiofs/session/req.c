@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-#define ERRNO_MAX	511
+#define ERRNO_MAX 511
 
 static bool is_lost(const struct vtfs_run *run)
 {
@@ -100,8 +100,8 @@ int virtiofs_req_error(struct virtiofs_req *req, int error)
 	if (is_lost(s->run))
 		return lost(s);
 	if (error > 0 || error < -ERRNO_MAX)
-		return spoilt(s, vtfs_fail(-EINVAL, "error %d is no errno",
-					   error));
+		return spoilt(
+		    s, vtfs_fail(-EINVAL, "error %d is no errno", error));
 	if (req->flags & VIRTIOFS_REQ_NOREPLY)
 		s->used_len = 0;
 	else
@@ -116,8 +116,8 @@ int virtiofs_req_error(struct virtiofs_req *req, int error)
 static int reply_init(struct vtfs_slot *s, const struct iovec *iov,
 		      unsigned cnt)
 {
-	struct fuse_init_out out = { 0 };
-	struct iovec one = { .iov_base = &out };
+	struct fuse_init_out out = {0};
+	struct iovec one = {.iov_base = &out};
 	struct vtfs_iovcur cur;
 	int r;
 
@@ -147,11 +147,12 @@ int virtiofs_req_replyv(struct virtiofs_req *req, const struct iovec *iov,
 	if (req->flags & VIRTIOFS_REQ_NOREPLY)
 		return spoilt(s, vtfs_fail(-EINVAL, "%s has no reply",
 					   vtfs_fuse_name(s->in.opcode)));
-	r = s->raw_init ? reply_init(s, iov, cnt) :
-			  vtfs_frame_reply(s, iov, cnt);
+	r = s->raw_init ? reply_init(s, iov, cnt)
+			: vtfs_frame_reply(s, iov, cnt);
 	if (r < 0)
-		return spoilt(s, vtfs_fail(r, "reply to %s is longer than its "
-					      "room of %u bytes",
+		return spoilt(s, vtfs_fail(r,
+					   "reply to %s is longer than its "
+					   "room of %u bytes",
 					   vtfs_fuse_name(s->in.opcode),
 					   req->room_len));
 	give_back(s);
@@ -160,7 +161,7 @@ int virtiofs_req_replyv(struct virtiofs_req *req, const struct iovec *iov,
 
 int virtiofs_req_reply(struct virtiofs_req *req, const void *data, size_t len)
 {
-	const struct iovec iov = { (void *)(uintptr_t)data, len };
+	const struct iovec iov = {(void *)(uintptr_t)data, len};
 
 	return virtiofs_req_replyv(req, &iov, 1);
 }
@@ -200,9 +201,9 @@ int virtiofs_req_filled(struct virtiofs_req *req, size_t len)
 		return spoilt(s, vtfs_fail(-EINVAL, "%s has no reply",
 					   vtfs_fuse_name(s->in.opcode)));
 	if (len > req->room_len)
-		return spoilt(s, vtfs_fail(-EMSGSIZE,
-					   "%zu bytes in a room of %u", len,
-					   req->room_len));
+		return spoilt(s,
+			      vtfs_fail(-EMSGSIZE, "%zu bytes in a room of %u",
+					len, req->room_len));
 	vtfs_frame_filled(s, (uint32_t)len);
 	give_back(s);
 	return 0;

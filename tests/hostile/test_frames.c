@@ -35,8 +35,8 @@ static void still_serves(struct program *p, unsigned vq)
 {
 	unsigned cnt = p->cnt;
 
-	send_frame(p, vq, CELLS - 2, FUSE_GETATTR,
-		   &(struct fuse_getattr_in){ 0 }, 16, 120);
+	send_frame(p, vq, CELLS - 2, FUSE_GETATTR, &(struct fuse_getattr_in){0},
+		   16, 120);
 	program_run(p);
 	assert_int_equal(reply_of(p, vq, CELLS - 2), 0);
 	assert_int_equal(p->cnt, cnt + 1);
@@ -48,8 +48,8 @@ static void still_serves(struct program *p, unsigned vq)
 static void is_refused(struct program *p, unsigned i, uint32_t readable)
 {
 	struct raw_desc d[2] = {
-		{ cell_addr(i), readable, 0 },
-		{ cell_addr(i) + CELL_ROOM, 256, VTFS_DESC_F_WRITE },
+	    {cell_addr(i), readable, 0},
+	    {cell_addr(i) + CELL_ROOM, 256, VTFS_DESC_F_WRITE},
 	};
 
 	raw_post(&p->raw.q[1], raw_chain(&p->raw.q[1], d, 2));
@@ -69,7 +69,7 @@ static void frame_is_refused(struct program *p, uint32_t opcode,
 static void in_len_is_not_what_is_readable(void **state)
 {
 	struct program *p = *state;
-	const uint32_t lies[] = { 0, 39, 56 - 1, 56 + 1, 0xffffffff };
+	const uint32_t lies[] = {0, 39, 56 - 1, 56 + 1, 0xffffffff};
 
 	for (unsigned i = 0; i < 5; i++) {
 		put_frame(p, 0, FUSE_GETATTR, "0123456789abcdef", 16);
@@ -82,14 +82,14 @@ static void in_len_is_not_what_is_readable(void **state)
 static void fewer_than_forty_readable_bytes(void **state)
 {
 	struct program *p = *state;
-	const uint32_t rooms[] = { 0, 8, 15, 16, 200 };
+	const uint32_t rooms[] = {0, 8, 15, 16, 200};
 
 	for (uint32_t n = 0; n < 40; n++) {
 		for (unsigned k = 0; k < 5; k++) {
 			struct raw_desc d[2] = {
-				{ cell_addr(0), n, 0 },
-				{ cell_addr(0) + CELL_ROOM, rooms[k],
-				  VTFS_DESC_F_WRITE },
+			    {cell_addr(0), n, 0},
+			    {cell_addr(0) + CELL_ROOM, rooms[k],
+			     VTFS_DESC_F_WRITE},
 			};
 			bool answer = n >= 16 && rooms[k] >= 16;
 
@@ -144,17 +144,17 @@ static void unique_of_a_notification(void **state)
 static void names_that_are_none(void **state)
 {
 	struct program *p = *state;
-	char mkdir[8 + 4] = { 0 };
+	char mkdir[8 + 4] = {0};
 
-	frame_is_refused(p, FUSE_LOOKUP, "name", 4);	/* no NUL */
-	frame_is_refused(p, FUSE_LOOKUP, "", 1);	/* empty */
-	frame_is_refused(p, FUSE_LOOKUP, "", 0);	/* nothing */
-	frame_is_refused(p, FUSE_LOOKUP, "../x", 5);	/* a path */
-	frame_is_refused(p, FUSE_LOOKUP, "a\0b", 4);	/* bytes behind it */
-	frame_is_refused(p, FUSE_RENAME, "01234567a\0b", 11);	/* 2nd: no NUL */
-	frame_is_refused(p, FUSE_RENAME, "01234567ab", 11);	/* one only */
+	frame_is_refused(p, FUSE_LOOKUP, "name", 4); /* no NUL */
+	frame_is_refused(p, FUSE_LOOKUP, "", 1);     /* empty */
+	frame_is_refused(p, FUSE_LOOKUP, "", 0);     /* nothing */
+	frame_is_refused(p, FUSE_LOOKUP, "../x", 5); /* a path */
+	frame_is_refused(p, FUSE_LOOKUP, "a\0b", 4); /* bytes behind it */
+	frame_is_refused(p, FUSE_RENAME, "01234567a\0b", 11); /* 2nd: no NUL */
+	frame_is_refused(p, FUSE_RENAME, "01234567ab", 11);   /* one only */
 	frame_is_refused(p, FUSE_RENAME, "01234567a\0b\0c", 14); /* three */
-	frame_is_refused(p, FUSE_RENAME, "01234567a\0", 11);	/* 2nd empty */
+	frame_is_refused(p, FUSE_RENAME, "01234567a\0", 11);	 /* 2nd empty */
 	frame_is_refused(p, FUSE_SYMLINK, "a/b\0target", 11);
 	memcpy(mkdir + 8, "dir/", 4);
 	frame_is_refused(p, FUSE_MKDIR, mkdir, sizeof(mkdir));
@@ -164,7 +164,7 @@ static void names_that_are_none(void **state)
 static void fixed_arguments_cut_or_grown(void **state)
 {
 	struct program *p = *state;
-	char args[120] = { 0 };
+	char args[120] = {0};
 
 	frame_is_refused(p, FUSE_GETATTR, args, 15);
 	frame_is_refused(p, FUSE_GETATTR, args, 17);
@@ -196,8 +196,8 @@ static void write_size_is_not_what_follows(void **state)
 	struct {
 		struct fuse_write_in in;
 		char data[100];
-	} w = { .in.size = 100 };
-	const uint32_t lies[] = { 0, 99, 101, 0x7fffffff, 0xffffffff };
+	} w = {.in.size = 100};
+	const uint32_t lies[] = {0, 99, 101, 0x7fffffff, 0xffffffff};
 
 	for (unsigned i = 0; i < 5; i++) {
 		w.in.size = lies[i];
@@ -212,8 +212,8 @@ static void forget_count_is_not_what_follows(void **state)
 	struct {
 		struct fuse_batch_forget_in in;
 		struct fuse_forget_one one[3];
-	} b = { .in.count = 3 };
-	const uint32_t lies[] = { 0, 2, 4, 0x10000003, 0xffffffff };
+	} b = {.in.count = 3};
+	const uint32_t lies[] = {0, 2, 4, 0x10000003, 0xffffffff};
 
 	for (unsigned i = 0; i < 5; i++) {
 		b.in.count = lies[i];
@@ -242,8 +242,8 @@ static void forget_count_is_not_what_follows(void **state)
 static void mapping_count_is_not_what_follows(void **state)
 {
 	struct program *p = *state;
-	char args[4 + 2 * 16] = { 0 };
-	const uint32_t lies[] = { 1, 3, 4097, 0x10000002, 0xffffffff };
+	char args[4 + 2 * 16] = {0};
+	const uint32_t lies[] = {1, 3, 4097, 0x10000002, 0xffffffff};
 	uint32_t two = 2;
 
 	for (unsigned i = 0; i < 5; i++) {
@@ -262,7 +262,7 @@ static void mapping_count_is_not_what_follows(void **state)
 static void forget_cut_short(void **state)
 {
 	struct program *p = *state;
-	const char args[9] = { 1 };
+	const char args[9] = {1};
 
 	for (unsigned len = 0; len < 10; len++) {
 		if (len == 8)
@@ -291,7 +291,7 @@ static void put_ext(char *buf, uint32_t size, uint32_t type)
 static void ext_is_refused(struct program *p, const char *ext, size_t len,
 			   uint16_t units)
 {
-	char args[16 + 2 + 64] = { 0 };
+	char args[16 + 2 + 64] = {0};
 
 	memcpy(args + 16, "n", 2);
 	memcpy(args + 18, ext, len);
@@ -304,24 +304,24 @@ static void ext_is_refused(struct program *p, const char *ext, size_t len,
 static void extensions_of_impossible_sizes(void **state)
 {
 	struct program *p = *state;
-	char ext[64] = { 0 };
+	char ext[64] = {0};
 
 	put_ext(ext, 16, FUSE_EXT_GROUPS);
-	ext_is_refused(p, ext, 16, 1);		/* bytes without an owner */
-	ext_is_refused(p, ext, 16, 3);		/* more than there is */
+	ext_is_refused(p, ext, 16, 1); /* bytes without an owner */
+	ext_is_refused(p, ext, 16, 3); /* more than there is */
 	ext_is_refused(p, ext, 16, 0xffff);
-	put_ext(ext, 7, FUSE_EXT_GROUPS);	/* less than its header */
+	put_ext(ext, 7, FUSE_EXT_GROUPS); /* less than its header */
 	ext_is_refused(p, ext, 16, 2);
-	put_ext(ext, 12, FUSE_EXT_GROUPS);	/* not a multiple of 8 */
+	put_ext(ext, 12, FUSE_EXT_GROUPS); /* not a multiple of 8 */
 	ext_is_refused(p, ext, 16, 2);
-	put_ext(ext, 24, FUSE_EXT_GROUPS);	/* reaches out */
+	put_ext(ext, 24, FUSE_EXT_GROUPS); /* reaches out */
 	ext_is_refused(p, ext, 16, 2);
-	put_ext(ext, 0, FUSE_EXT_GROUPS);	/* would never end */
+	put_ext(ext, 0, FUSE_EXT_GROUPS); /* would never end */
 	ext_is_refused(p, ext, 16, 2);
-	put_ext(ext, 16, FUSE_EXT_GROUPS);	/* groups that do not fit */
+	put_ext(ext, 16, FUSE_EXT_GROUPS); /* groups that do not fit */
 	memset(ext + 8, 0x40, 4);
 	ext_is_refused(p, ext, 16, 2);
-	put_ext(ext, 24, 2);			/* one of two contexts */
+	put_ext(ext, 24, 2); /* one of two contexts */
 	memset(ext + 8, 0, 16);
 	ext_is_refused(p, ext, 24, 3);
 }
@@ -330,14 +330,14 @@ static void extensions_of_impossible_sizes(void **state)
 static void chain_outside_memory(void **state)
 {
 	struct program *p = *state;
-	const uint64_t lies[] = { 0, RAW_ADDR + RAW_LEN, UINT64_MAX,
-				  RAW_ADDR - 1, RAW_ADDR + RAW_LEN - 1 };
+	const uint64_t lies[] = {0, RAW_ADDR + RAW_LEN, UINT64_MAX,
+				 RAW_ADDR - 1, RAW_ADDR + RAW_LEN - 1};
 
 	for (unsigned i = 0; i < 5; i++) {
 		struct raw_desc d[3] = {
-			{ cell_addr(0), 40, 0 },
-			{ lies[i], 2, 0 },
-			{ cell_addr(0) + CELL_ROOM, 256, VTFS_DESC_F_WRITE },
+		    {cell_addr(0), 40, 0},
+		    {lies[i], 2, 0},
+		    {cell_addr(0) + CELL_ROOM, 256, VTFS_DESC_F_WRITE},
 		};
 
 		put_frame(p, 0, FUSE_LOOKUP, "x", 2);
@@ -353,9 +353,9 @@ static void room_outside_memory(void **state)
 {
 	struct program *p = *state;
 	struct raw_desc d[3] = {
-		{ cell_addr(0), 45, 0 },
-		{ cell_addr(0) + CELL_ROOM, 16, VTFS_DESC_F_WRITE },
-		{ RAW_ADDR + RAW_LEN, 128, VTFS_DESC_F_WRITE },
+	    {cell_addr(0), 45, 0},
+	    {cell_addr(0) + CELL_ROOM, 16, VTFS_DESC_F_WRITE},
+	    {RAW_ADDR + RAW_LEN, 128, VTFS_DESC_F_WRITE},
 	};
 
 	/* The header can be written, the rest can't. */
@@ -406,8 +406,8 @@ static void readable_after_writable(void **state)
 {
 	struct program *p = *state;
 	struct raw_desc d[2] = {
-		{ cell_addr(0) + CELL_ROOM, 256, VTFS_DESC_F_WRITE },
-		{ cell_addr(0), 45, 0 },
+	    {cell_addr(0) + CELL_ROOM, 256, VTFS_DESC_F_WRITE},
+	    {cell_addr(0), 45, 0},
 	};
 
 	put_frame(p, 0, FUSE_LOOKUP, "name", 5);
@@ -416,7 +416,7 @@ static void readable_after_writable(void **state)
 	no_reply(p, 1);
 	assert_int_equal(p->cnt, 0);
 	assert_int_equal(p->raw.broken, 1u << 1);
-	assert_int_equal(p->log_cnt, 2);	/* the fault, and its outcome */
+	assert_int_equal(p->log_cnt, 2); /* the fault, and its outcome */
 }
 
 static void faults_by_the_thousand_are_one_line(void **state)
@@ -436,23 +436,23 @@ static void faults_by_the_thousand_are_one_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(in_len_is_not_what_is_readable),
-		T(fewer_than_forty_readable_bytes),
-		T(no_space_for_the_reply_header),
-		T(unique_of_a_notification),
-		T(names_that_are_none),
-		T(fixed_arguments_cut_or_grown),
-		T(name_longer_than_any_buffer),
-		T(write_size_is_not_what_follows),
-		T(forget_count_is_not_what_follows),
-		T(mapping_count_is_not_what_follows),
-		T(forget_cut_short),
-		T(extensions_of_impossible_sizes),
-		T(chain_outside_memory),
-		T(room_outside_memory),
-		T(ring_broken_on_one_queue_of_three),
-		T(readable_after_writable),
-		T(faults_by_the_thousand_are_one_line),
+	    T(in_len_is_not_what_is_readable),
+	    T(fewer_than_forty_readable_bytes),
+	    T(no_space_for_the_reply_header),
+	    T(unique_of_a_notification),
+	    T(names_that_are_none),
+	    T(fixed_arguments_cut_or_grown),
+	    T(name_longer_than_any_buffer),
+	    T(write_size_is_not_what_follows),
+	    T(forget_count_is_not_what_follows),
+	    T(mapping_count_is_not_what_follows),
+	    T(forget_cut_short),
+	    T(extensions_of_impossible_sizes),
+	    T(chain_outside_memory),
+	    T(room_outside_memory),
+	    T(ring_broken_on_one_queue_of_three),
+	    T(readable_after_writable),
+	    T(faults_by_the_thousand_are_one_line),
 	};
 
 	return cmocka_run_group_tests_name("hostile frames", tests, NULL, NULL);

@@ -14,10 +14,10 @@
 #include "base/shared.h"
 
 /* As assert(), and there in release builds too. */
-#define must(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
+#define must(x)                                                                \
+	do {                                                                   \
+		if (!(x))                                                      \
+			abort();                                               \
 	} while (0)
 
 static struct raw *to_raw(const struct virtiofs_transport *t)
@@ -34,7 +34,7 @@ static int raw_attach(struct virtiofs_transport *t, struct vtfs_dev_sink *sink)
 static int raw_dispatch(struct virtiofs_transport *t)
 {
 	struct raw *raw = to_raw(t);
-	void (*todo[64])(struct raw *raw, uint64_t arg);
+	void (*todo[64])(struct raw * raw, uint64_t arg);
 	uint64_t arg[64];
 	uint64_t n;
 	unsigned cnt;
@@ -48,6 +48,7 @@ static int raw_dispatch(struct virtiofs_transport *t)
 	pthread_mutex_unlock(&raw->lock);
 	for (unsigned i = 0; i < cnt; i++)
 		todo[i](raw, arg[i]);
+	__atomic_add_fetch(&raw->done, cnt, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -64,7 +65,7 @@ static void on_stopped(struct virtiofs_transport *t, unsigned vq,
 
 static void on_retired(struct virtiofs_transport *t, uint64_t cookie)
 {
-	to_raw(t)->retired = cookie;
+	__atomic_store_n(&to_raw(t)->retired, cookie, __ATOMIC_RELEASE);
 	__atomic_add_fetch(&to_raw(t)->retired_cnt, 1, __ATOMIC_RELEASE);
 }
 
@@ -79,12 +80,12 @@ static void on_broken(struct virtiofs_transport *t, unsigned vq)
 }
 
 static const struct vtfs_dev_ops raw_ops = {
-	.attach = raw_attach,
-	.dispatch = raw_dispatch,
-	.queue_stopped = on_stopped,
-	.table_retired = on_retired,
-	.reset_done = on_reset_done,
-	.broken = on_broken,
+    .attach = raw_attach,
+    .dispatch = raw_dispatch,
+    .queue_stopped = on_stopped,
+    .table_retired = on_retired,
+    .reset_done = on_reset_done,
+    .broken = on_broken,
 };
 
 static void raw_free(struct virtiofs_transport *t)
@@ -114,23 +115,22 @@ void raw_queue_init(struct raw *raw, unsigned vq, unsigned num)
 
 void raw_init(struct raw *raw, uint64_t features)
 {
-	struct vtfs_region_desc d = { .peer_addr = RAW_ADDR,
-				      .user_addr = RAW_ADDR,
-				      .len = RAW_LEN };
+	struct vtfs_region_desc d = {
+	    .peer_addr = RAW_ADDR, .user_addr = RAW_ADDR, .len = RAW_LEN};
 
 	memset(raw, 0, sizeof(*raw));
 	raw->base.name = "raw:";
 	raw->base.dev = &raw_ops;
 	raw->base.free = raw_free;
 	raw->base.fd = raw_fd;
-	raw->features = features ? features :
-				   VIRTIOFS_F_VERSION_1 |
-					   VIRTIOFS_F_INDIRECT_DESC;
+	raw->features = features
+			    ? features
+			    : VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC;
 	raw->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	raw->memfd = memfd_create("raw", MFD_CLOEXEC);
 	must(raw->fd >= 0 && raw->memfd >= 0);
 	must(ftruncate(raw->memfd, RAW_LEN + RAW_REGIONS * RAW_REGION_LEN) ==
-	       0);
+	     0);
 	raw->mem = mmap(NULL, RAW_LEN + RAW_REGIONS * RAW_REGION_LEN,
 			PROT_READ | PROT_WRITE, MAP_SHARED, raw->memfd, 0);
 	must(raw->mem != MAP_FAILED);
@@ -193,15 +193,15 @@ void raw_start(struct raw *raw, uint64_t vq)
 {
 	struct raw_queue *q = &raw->q[vq];
 	struct vtfs_queue_setup s = {
-		.vq = (uint16_t)vq,
-		.num = q->num,
-		.desc = raw_addr((unsigned char *)q->desc - raw->mem),
-		.driver = raw_addr((unsigned char *)q->avail - raw->mem),
-		.device = raw_addr((unsigned char *)q->used - raw->mem),
-		.avail_base = used_idx(q),
-		.kick_fd = q->kick,
-		.call_fd = q->call,
-		.enabled = true,
+	    .vq = (uint16_t)vq,
+	    .num = q->num,
+	    .desc = raw_addr((unsigned char *)q->desc - raw->mem),
+	    .driver = raw_addr((unsigned char *)q->avail - raw->mem),
+	    .device = raw_addr((unsigned char *)q->used - raw->mem),
+	    .avail_base = used_idx(q),
+	    .kick_fd = q->kick,
+	    .call_fd = q->call,
+	    .enabled = true,
 	};
 
 	raw->start_r = raw->sink->ops->start(raw->sink, &s);
@@ -245,11 +245,11 @@ void raw_add_region(struct raw *raw, uint64_t unused)
 	unsigned i = raw->region_cnt;
 	uint64_t off = RAW_LEN + i * RAW_REGION_LEN;
 	struct vtfs_region_desc d = {
-		.peer_addr = RAW_ADDR + off,
-		.user_addr = RAW_ADDR + off,
-		.len = RAW_REGION_LEN,
-		.fd_offset = off,
-		.fd = raw->memfd,
+	    .peer_addr = RAW_ADDR + off,
+	    .user_addr = RAW_ADDR + off,
+	    .len = RAW_REGION_LEN,
+	    .fd_offset = off,
+	    .fd = raw->memfd,
 	};
 
 	must(i < RAW_REGIONS);
@@ -312,8 +312,8 @@ uint16_t raw_chain(struct raw_queue *q, const struct raw_desc *d, unsigned cnt)
 		q->desc[at].addr = htole64(d[i].addr);
 		q->desc[at].len = htole32(d[i].len);
 		q->desc[at].flags = htole16(
-			(uint16_t)(d[i].flags |
-				   (i + 1 < cnt ? VTFS_DESC_F_NEXT : 0)));
+		    (uint16_t)(d[i].flags |
+			       (i + 1 < cnt ? VTFS_DESC_F_NEXT : 0)));
 		q->desc[at].next = htole16((uint16_t)((at + 1) % q->num));
 	}
 	q->next_desc = (uint16_t)((head + cnt) % q->num);

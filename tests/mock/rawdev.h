@@ -16,13 +16,13 @@
 #include "transport/transport.h"
 #include "wire/ring.h"
 
-#define RAW_ADDR	UINT64_C(0x100000000)	/* of byte 0, for the device */
-#define RAW_LEN		(4u << 20)
-#define RAW_RING	(64u << 10)		/* bytes per ring */
-#define RAW_QUEUES	4u			/* hiprio and three */
-#define RAW_BUFS	(512u << 10)		/* where buffers begin */
-#define RAW_REGIONS	4u
-#define RAW_REGION_LEN	(64u << 10)		/* of those added later */
+#define RAW_ADDR       UINT64_C(0x100000000) /* of byte 0, for the device */
+#define RAW_LEN	       (4u << 20)
+#define RAW_RING       (64u << 10)  /* bytes per ring */
+#define RAW_QUEUES     4u	    /* hiprio and three */
+#define RAW_BUFS       (512u << 10) /* where buffers begin */
+#define RAW_REGIONS    4u
+#define RAW_REGION_LEN (64u << 10) /* of those added later */
 
 struct raw_queue {
 	unsigned vq;
@@ -30,17 +30,17 @@ struct raw_queue {
 	struct vtfs_wire_desc *desc;
 	struct vtfs_wire_avail *avail;
 	struct vtfs_wire_used *used;
-	uint16_t next_desc;	/* where the next chain is written */
+	uint16_t next_desc; /* where the next chain is written */
 	uint16_t next_used;
 	int kick, call;
 };
 
 struct raw {
-	struct virtiofs_transport base;	/* freed by the device */
+	struct virtiofs_transport base; /* freed by the device */
 	struct vtfs_dev_sink *sink;
 	int fd;
 	uint64_t features;
-	unsigned char *mem;		/* the driver's mapping */
+	unsigned char *mem; /* the driver's mapping */
 	int memfd;
 	struct vtfs_region *regions[RAW_REGIONS];
 	unsigned region_cnt;
@@ -50,15 +50,16 @@ struct raw {
 	void (*todo[64])(struct raw *raw, uint64_t arg);
 	uint64_t todo_arg[64];
 	unsigned todo_cnt;
+	unsigned done; /* atomic: how many were */
 	/* what the session answered */
-	int start_r;			/* of the last start */
-	unsigned stopped;		/* queue_stopped calls */
+	int start_r;	  /* of the last start */
+	unsigned stopped; /* queue_stopped calls */
 	unsigned stopped_vq;
 	uint16_t avail_base, used_base;
-	uint64_t retired;		/* last cookie */
+	uint64_t retired; /* last cookie */
 	unsigned retired_cnt;
 	unsigned reset_done;
-	uint32_t broken;		/* bit per queue */
+	uint32_t broken; /* bit per queue */
 	uint64_t cookie;
 	bool freed;
 };
@@ -70,8 +71,8 @@ void raw_fini(struct raw *raw);
 
 /* Things the transport hears; they reach the session in the next dispatch. */
 void raw_do(struct raw *raw, void (*fn)(struct raw *, uint64_t), uint64_t arg);
-void raw_setup(struct raw *raw, uint64_t num);	/* accept, table, all queues */
-void raw_start(struct raw *raw, uint64_t vq);	/* once more, as it was */
+void raw_setup(struct raw *raw, uint64_t num); /* accept, table, all queues */
+void raw_start(struct raw *raw, uint64_t vq);  /* once more, as it was */
 void raw_stop(struct raw *raw, uint64_t vq);
 void raw_reset(struct raw *raw, uint64_t unused);
 void raw_lost(struct raw *raw, uint64_t unused);
@@ -93,7 +94,7 @@ void raw_queue_init(struct raw *raw, unsigned vq, unsigned num);
 struct raw_desc {
 	uint64_t addr;
 	uint32_t len;
-	uint16_t flags;		/* VTFS_DESC_F_WRITE; NEXT is set between */
+	uint16_t flags; /* VTFS_DESC_F_WRITE; NEXT is set between */
 };
 static inline uint64_t raw_addr(size_t off)
 {

@@ -69,30 +69,29 @@ static void on_log(void *data, int level, const char *line)
 void program_start(struct program *p, uint64_t features)
 {
 	const struct virtiofs_device_ops ops = {
-		.size = sizeof(ops),
-		.request = on_request,
-		.forget = p->no_forget ? NULL : on_forget,
-		.interrupt = on_interrupt,
-		.init = on_init,
-		.reset = on_reset,
+	    .size = sizeof(ops),
+	    .request = on_request,
+	    .forget = p->no_forget ? NULL : on_forget,
+	    .interrupt = on_interrupt,
+	    .init = on_init,
+	    .reset = on_reset,
 	};
 	const struct virtiofs_device_opts opts = {
-		.size = sizeof(opts),
-		.tag = "raw",
-		.num_request_queues = p->queues ? p->queues : 2,
-		.max_write = p->max_write,
-		.flags = p->flags,
-		.hiprio_interval = p->hiprio_interval,
-		.log = on_log,
-		.log_data = p,
+	    .size = sizeof(opts),
+	    .tag = "raw",
+	    .num_request_queues = p->queues ? p->queues : 2,
+	    .max_write = p->max_write,
+	    .flags = p->flags,
+	    .hiprio_interval = p->hiprio_interval,
+	    .log = on_log,
+	    .log_data = p,
 	};
 
 	if (!p->num)
 		p->num = 16;
 	raw_init(&p->raw, features);
-	assert_int_equal(virtiofs_device_new(&p->dev, &p->raw.base, &ops, &opts,
-					     p),
-			 0);
+	assert_int_equal(
+	    virtiofs_device_new(&p->dev, &p->raw.base, &ops, &opts, p), 0);
 	raw_do(&p->raw, raw_setup, p->num);
 	program_run(p);
 	memset(p->raw.mem + RAW_BUFS, PATTERN, RAW_LEN - RAW_BUFS);
@@ -101,10 +100,10 @@ void program_start(struct program *p, uint64_t features)
 void program_open(struct program *p, uint64_t features)
 {
 	const struct fuse_init_in in = {
-		.major = 7,
-		.minor = 45,
-		.flags = 0x7fffffff,
-		.flags2 = 0xffffffff,
+	    .major = 7,
+	    .minor = 45,
+	    .flags = 0x7fffffff,
+	    .flags2 = 0xffffffff,
 	};
 
 	program_start(p, features);
@@ -123,8 +122,7 @@ void program_stop(struct program *p)
 
 void program_run(struct program *p)
 {
-	struct pollfd fd = { .fd = virtiofs_device_fd(p->dev),
-			     .events = POLLIN };
+	struct pollfd fd = {.fd = virtiofs_device_fd(p->dev), .events = POLLIN};
 
 	while (poll(&fd, 1, 0) == 1)
 		assert_true(virtiofs_device_dispatch(p->dev) >= 0);
@@ -139,10 +137,10 @@ uint32_t put_frame(struct program *p, unsigned i, uint32_t opcode,
 		   const void *args, size_t len)
 {
 	struct fuse_in_header in = {
-		.len = (uint32_t)(sizeof(in) + len),
-		.opcode = opcode,
-		.unique = UNIQUE(i),
-		.nodeid = 1,
+	    .len = (uint32_t)(sizeof(in) + len),
+	    .opcode = opcode,
+	    .unique = UNIQUE(i),
+	    .nodeid = 1,
 	};
 
 	assert_true(i < CELLS && in.len <= CELL_ROOM);
@@ -156,8 +154,8 @@ uint32_t put_frame(struct program *p, unsigned i, uint32_t opcode,
 uint16_t post_cell(struct program *p, unsigned vq, unsigned i, uint32_t room)
 {
 	struct raw_desc d[2] = {
-		{ cell_addr(i), frame_of(p, i)->len, 0 },
-		{ cell_addr(i) + CELL_ROOM, room, VTFS_DESC_F_WRITE },
+	    {cell_addr(i), frame_of(p, i)->len, 0},
+	    {cell_addr(i) + CELL_ROOM, room, VTFS_DESC_F_WRITE},
 	};
 	uint16_t head = raw_chain(&p->raw.q[vq], d, room ? 2 : 1);
 

@@ -8,10 +8,10 @@
  */
 #include "rawdev.h"
 
-#define CELL_LEN	(32u << 10)
-#define CELL_ROOM	(16u << 10)	/* where the second half begins */
-#define CELLS		96u
-#define PATTERN		0xa5		/* in every byte that nobody wrote */
+#define CELL_LEN  (32u << 10)
+#define CELL_ROOM (16u << 10) /* where the second half begins */
+#define CELLS	  96u
+#define PATTERN	  0xa5 /* in every byte that nobody wrote */
 
 struct program {
 	struct virtiofs_device *dev;
@@ -22,13 +22,15 @@ struct program {
 	bool keep;
 	struct virtiofs_req *interrupted[64];
 	unsigned interrupts;
-	struct { uint64_t nodeid, nlookup; } forgets[5000];
+	struct {
+		uint64_t nodeid, nlookup;
+	} forgets[5000];
 	unsigned forget_cnt;
 	unsigned resets;
 	unsigned inits;
 	char logged[8][256];
 	unsigned log_cnt;
-	bool no_forget;		/* before program_start */
+	bool no_forget; /* before program_start */
 	uint32_t flags;
 	uint32_t max_write;
 	unsigned queues;
@@ -75,5 +77,5 @@ uint32_t reply_len(struct program *p, unsigned i);
 /* Nothing came back on vq. */
 void no_reply(struct program *p, unsigned vq);
 
-#define UNIQUE(i)	(1000u + 2u * (i))
+#define UNIQUE(i) (1000u + 2u * (i))
 #endif

@@ -18,7 +18,7 @@
 
 #include "rawfuse.h"
 
-#define WORKERS	2
+#define WORKERS 2
 #define DEPTH	8
 
 struct rig {
@@ -30,13 +30,13 @@ struct rig {
 	struct virtiofs_req *todo[64];
 	unsigned todo_cnt;
 	bool ended;
-	uint32_t waiting;	/* atomic: handed out, not answered */
-	uint32_t told;		/* atomic: interrupts */
-	uint32_t answered;	/* atomic */
-	uint32_t gone;		/* atomic: answers of -ENOTCONN */
-	uint32_t resets;	/* atomic */
-	bool by_owner;		/* the owner answers, no workers */
-	bool until_told;	/* workers wait for an interrupt */
+	uint32_t waiting;  /* atomic: handed out, not answered */
+	uint32_t told;	   /* atomic: interrupts */
+	uint32_t answered; /* atomic */
+	uint32_t gone;	   /* atomic: answers of -ENOTCONN */
+	uint32_t resets;   /* atomic */
+	bool by_owner;	   /* the owner answers, no workers */
+	bool until_told;   /* workers wait for an interrupt */
 };
 
 static void add_one(uint32_t *n)
@@ -131,7 +131,7 @@ static void pass(struct rig *rig, struct virtiofs_req **reqs, int n)
 static void *run_owner(void *arg)
 {
 	struct rig *rig = arg;
-	struct pollfd fd = { .fd = virtiofs_devq_fd(rig->q), .events = POLLIN };
+	struct pollfd fd = {.fd = virtiofs_devq_fd(rig->q), .events = POLLIN};
 	struct virtiofs_req *reqs[DEPTH];
 	int n;
 
@@ -151,8 +151,8 @@ static void *run_owner(void *arg)
 
 static void open_session(struct rig *rig)
 {
-	struct fuse_init_in in = { .major = 7, .minor = 45 };
-	struct pollfd fd = { .fd = rig->p.raw.q[2].call, .events = POLLIN };
+	struct fuse_init_in in = {.major = 7, .minor = 45};
+	struct pollfd fd = {.fd = rig->p.raw.q[2].call, .events = POLLIN};
 
 	raw_calls(&rig->p.raw.q[2]);
 	send_frame(&rig->p, 2, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
@@ -164,25 +164,24 @@ static void open_session(struct rig *rig)
 static void start(struct rig *rig, uint32_t flags)
 {
 	const struct virtiofs_device_ops ops = {
-		.size = sizeof(ops),
-		.request = on_request,
-		.interrupt = on_interrupt,
-		.reset = on_reset,
+	    .size = sizeof(ops),
+	    .request = on_request,
+	    .interrupt = on_interrupt,
+	    .reset = on_reset,
 	};
-	const struct virtiofs_device_opts opts = { .size = sizeof(opts),
-						   .num_request_queues = 2 };
+	const struct virtiofs_device_opts opts = {.size = sizeof(opts),
+						  .num_request_queues = 2};
 
 	raw_init(&rig->p.raw, 0);
-	assert_int_equal(virtiofs_device_new(&rig->p.dev, &rig->p.raw.base, &ops,
-					     &opts, rig),
+	assert_int_equal(virtiofs_device_new(&rig->p.dev, &rig->p.raw.base,
+					     &ops, &opts, rig),
 			 0);
 	raw_do(&rig->p.raw, raw_setup, 16);
 	program_run(&rig->p);
 	pthread_mutex_init(&rig->lock, NULL);
 	pthread_cond_init(&rig->more, NULL);
-	assert_int_equal(virtiofs_device_take_queue(rig->p.dev, 1, flags,
-						    &rig->q),
-			 0);
+	assert_int_equal(
+	    virtiofs_device_take_queue(rig->p.dev, 1, flags, &rig->q), 0);
 	pthread_create(&rig->dispatcher, NULL, run_dispatch, rig);
 	pthread_create(&rig->owner, NULL, run_owner, rig);
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -212,10 +211,10 @@ static void post(struct rig *rig, unsigned i)
 {
 	struct raw_queue *q = &rig->p.raw.q[1];
 	struct raw_desc d[2] = {
-		{ cell_addr(i), 40, 0 },
-		{ cell_addr(i) + CELL_ROOM, 200, VTFS_DESC_F_WRITE },
+	    {cell_addr(i), 40, 0},
+	    {cell_addr(i) + CELL_ROOM, 200, VTFS_DESC_F_WRITE},
 	};
-	struct fuse_in_header in = { 40, FUSE_STATFS, UNIQUE(i), 1 };
+	struct fuse_in_header in = {40, FUSE_STATFS, UNIQUE(i), 1};
 
 	memcpy(cell(&rig->p, i), &in, sizeof(in));
 	memset(cell(&rig->p, i) + CELL_ROOM, 0, 32);
@@ -226,7 +225,7 @@ static void post(struct rig *rig, unsigned i)
 static unsigned collect(struct rig *rig, unsigned max)
 {
 	struct raw_queue *q = &rig->p.raw.q[1];
-	struct pollfd fd = { .fd = q->call, .events = POLLIN };
+	struct pollfd fd = {.fd = q->call, .events = POLLIN};
 	uint32_t id, len;
 	unsigned n = 0;
 
@@ -244,7 +243,8 @@ static unsigned collect(struct rig *rig, unsigned max)
 
 /* cnt requests, never more than DEPTH in flight. Descriptors are used in turn,
  * so all of a round come back before the next. */
-static void pump(struct rig *rig, unsigned cnt, void (*each)(struct rig *, unsigned))
+static void pump(struct rig *rig, unsigned cnt,
+		 void (*each)(struct rig *, unsigned))
 {
 	for (unsigned sent = 0; sent < cnt; sent += DEPTH) {
 		unsigned left = DEPTH;
@@ -260,7 +260,7 @@ static void pump(struct rig *rig, unsigned cnt, void (*each)(struct rig *, unsig
 
 static void many_threads_answer_each_request_once(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 4000, NULL);
@@ -271,7 +271,7 @@ static void many_threads_answer_each_request_once(void **state)
 
 static void owner_answers_in_batches(void **state)
 {
-	struct rig rig = { .by_owner = true };
+	struct rig rig = {.by_owner = true};
 
 	start(&rig, 0);
 	pump(&rig, 4000, NULL);
@@ -291,7 +291,7 @@ static void send_interrupts(struct rig *rig, unsigned round)
 	}
 	/* Their chains come back, whatever they hit. */
 	for (unsigned n = 0; n < DEPTH;) {
-		struct pollfd fd = { .fd = q->call, .events = POLLIN };
+		struct pollfd fd = {.fd = q->call, .events = POLLIN};
 
 		while (raw_used(q, &id, &len))
 			n++;
@@ -304,7 +304,7 @@ static void send_interrupts(struct rig *rig, unsigned round)
 /* covers: FUSE-DEV-23 */
 static void interrupts_race_with_replies(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 4000, send_interrupts);
@@ -316,12 +316,18 @@ static void interrupts_race_with_replies(void **state)
  * INTERRUPT before or behind its target. */
 static void no_interrupt_is_lost(void **state)
 {
-	struct rig rig = { .until_told = true };
+	struct rig rig = {.until_told = true};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 800, send_interrupts);
 	assert_int_equal(value(&rig.answered), 800);
 	finish(&rig);
+}
+
+static void wait_for(unsigned *counter, unsigned before)
+{
+	while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) == before)
+		sched_yield();
 }
 
 static void change_memory(struct rig *rig, unsigned round)
@@ -333,25 +339,17 @@ static void change_memory(struct rig *rig, unsigned round)
 	if (round % 4 == 0)
 		raw_do(&rig->p.raw, raw_new_call, 2);
 	/* Answered, though the queue may be asleep or busy. */
-	while (__atomic_load_n(&rig->p.raw.retired_cnt, __ATOMIC_ACQUIRE) ==
-	       before)
-		sched_yield();
+	wait_for(&rig->p.raw.retired_cnt, before);
 }
 
 static void memory_changes_while_queues_run(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 1600, change_memory);
 	assert_int_equal(value(&rig.answered), 1600);
 	finish(&rig);
-}
-
-static void wait_for(unsigned *counter, unsigned before)
-{
-	while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) == before)
-		sched_yield();
 }
 
 /* Reset, or a lost peer, at any moment. */
@@ -360,7 +358,8 @@ static void end_in_flight(struct rig *rig, void (*how)(struct raw *, uint64_t))
 	unsigned char *copy;
 
 	for (unsigned round = 0; round < 60; round++) {
-		unsigned before = rig->p.raw.reset_done;
+		unsigned before = __atomic_load_n(&rig->p.raw.reset_done,
+						  __ATOMIC_ACQUIRE);
 
 		for (unsigned i = 0; i < DEPTH; i++)
 			post(rig, i);
@@ -375,11 +374,9 @@ static void end_in_flight(struct rig *rig, void (*how)(struct raw *, uint64_t))
 		sched_yield();
 		assert_memory_equal(copy, rig->p.raw.mem, RAW_LEN);
 		free(copy);
-		before = rig->p.raw.cookie;
+		before = __atomic_load_n(&rig->p.raw.done, __ATOMIC_ACQUIRE);
 		raw_do(&rig->p.raw, raw_setup, 16);
-		while (__atomic_load_n(&rig->p.raw.retired, __ATOMIC_ACQUIRE) <=
-		       before)
-			sched_yield();
+		wait_for(&rig->p.raw.done, before);
 		open_session(rig);
 	}
 	assert_int_equal(value(&rig->resets), 60);
@@ -388,7 +385,7 @@ static void end_in_flight(struct rig *rig, void (*how)(struct raw *, uint64_t))
 /* covers: RST-DEV-02 */
 static void reset_at_any_moment(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	end_in_flight(&rig, raw_reset);
@@ -397,7 +394,7 @@ static void reset_at_any_moment(void **state)
 
 static void peer_lost_at_any_moment(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	end_in_flight(&rig, raw_lost);
@@ -407,7 +404,7 @@ static void peer_lost_at_any_moment(void **state)
 /* A thread that sleeps for good holds up neither memory nor the other queue. */
 static void sleeping_owner_holds_up_nothing(void **state)
 {
-	struct rig rig = { 0 };
+	struct rig rig = {0};
 	struct virtiofs_devq *q;
 	unsigned before;
 
@@ -429,14 +426,14 @@ static void sleeping_owner_holds_up_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_threads_answer_each_request_once),
-		cmocka_unit_test(owner_answers_in_batches),
-		cmocka_unit_test(interrupts_race_with_replies),
-		cmocka_unit_test(no_interrupt_is_lost),
-		cmocka_unit_test(memory_changes_while_queues_run),
-		cmocka_unit_test(reset_at_any_moment),
-		cmocka_unit_test(peer_lost_at_any_moment),
-		cmocka_unit_test(sleeping_owner_holds_up_nothing),
+	    cmocka_unit_test(many_threads_answer_each_request_once),
+	    cmocka_unit_test(owner_answers_in_batches),
+	    cmocka_unit_test(interrupts_race_with_replies),
+	    cmocka_unit_test(no_interrupt_is_lost),
+	    cmocka_unit_test(memory_changes_while_queues_run),
+	    cmocka_unit_test(reset_at_any_moment),
+	    cmocka_unit_test(peer_lost_at_any_moment),
+	    cmocka_unit_test(sleeping_owner_holds_up_nothing),
 	};
 
 	return cmocka_run_group_tests_name("device threads", tests, NULL, NULL);

@@ -32,9 +32,8 @@ static int teardown(void **state)
 /* Arguments for any opcode, and their length: names are "a" and "b". */
 static size_t make_args(const struct vtfs_fuse_op *op, char *buf)
 {
-	const struct vtfs_fuse_proto proto = {
-		.minor = 45, .flags = FUSE_SETXATTR_EXT
-	};
+	const struct vtfs_fuse_proto proto = {.minor = 45,
+					      .flags = FUSE_SETXATTR_EXT};
 	size_t len = vtfs_fuse_arg_len(op, &proto);
 	uint32_t bulk = 3;
 
@@ -45,7 +44,8 @@ static size_t make_args(const struct vtfs_fuse_op *op, char *buf)
 		memcpy(buf + op->bulk_off, &bulk, 4);
 	if (op->opcode == FUSE_READ || op->opcode == FUSE_READDIR ||
 	    op->opcode == FUSE_READDIRPLUS)
-		memcpy(buf + offsetof(struct fuse_read_in, size), "\0\20\0\0", 4);
+		memcpy(buf + offsetof(struct fuse_read_in, size), "\0\20\0\0",
+		       4);
 	for (unsigned i = 0; i < op->names; i++) {
 		buf[len++] = (char)('a' + i);
 		buf[len++] = '\0';
@@ -69,10 +69,11 @@ static void setxattr_ext(struct fuse_init_out *out)
 	out->flags |= FUSE_SETXATTR_EXT;
 }
 
-static void open_again(struct program *p, void (*on_init)(struct fuse_init_out *))
+static void open_again(struct program *p,
+		       void (*on_init)(struct fuse_init_out *))
 {
-	struct fuse_init_in in = { .major = 7, .minor = 45,
-				   .flags = 0x7fffffff, .flags2 = ~0u };
+	struct fuse_init_in in = {
+	    .major = 7, .minor = 45, .flags = 0x7fffffff, .flags2 = ~0u};
 
 	p->on_init = on_init;
 	send_frame(p, 1, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
@@ -100,9 +101,9 @@ static void answer_in_pieces(struct program *p, struct virtiofs_req *req)
 	static const char reply[512] = "0123456789abcdefghijklmnopqrstuvwxyz";
 	size_t len = req->room_len < 64 ? req->room_len : 64;
 	const struct iovec iov[3] = {
-		{ (char *)reply, len / 3 },
-		{ (char *)reply + len / 3, 0 },
-		{ (char *)reply + len / 3, len - len / 3 },
+	    {(char *)reply, len / 3},
+	    {(char *)reply + len / 3, 0},
+	    {(char *)reply + len / 3, len - len / 3},
 	};
 	char got[512];
 	size_t got_len = flatten(req, got);
@@ -120,29 +121,30 @@ static unsigned cut(struct raw_desc *d, uint64_t addr, uint32_t len,
 
 	for (uint32_t at = 0; at < len; at += step)
 		d[cnt++] = (struct raw_desc){
-			addr + at, step < len - at ? step : len - at, flags
-		};
+		    addr + at, step < len - at ? step : len - at, flags};
 	return cnt;
 }
 
-static void send_cut(struct program *p, unsigned how, uint32_t len, uint32_t room)
+static void send_cut(struct program *p, unsigned how, uint32_t len,
+		     uint32_t room)
 {
 	struct raw_desc d[256];
 	unsigned cnt = 0;
 	uint64_t in = cell_addr(0), out = in + CELL_ROOM;
 
 	switch (how) {
-	case 0:	/* a descriptor per part */
+	case 0: /* a descriptor per part */
 		cnt = cut(d, in, 40, 40, 0);
 		cnt += cut(d + cnt, in + 40, len - 40, 4096, 0);
 		cnt += cut(d + cnt, out, 16, 16, VTFS_DESC_F_WRITE);
-		cnt += cut(d + cnt, out + 16, room - 16, 4096, VTFS_DESC_F_WRITE);
+		cnt += cut(d + cnt, out + 16, room - 16, 4096,
+			   VTFS_DESC_F_WRITE);
 		break;
-	case 1:	/* byte by byte */
+	case 1: /* byte by byte */
 		cnt = cut(d, in, len, 1, 0);
 		cnt += cut(d + cnt, out, room, 7, VTFS_DESC_F_WRITE);
 		break;
-	case 2:	/* all in one */
+	case 2: /* all in one */
 		cnt = cut(d, in, len, len, 0);
 		cnt += cut(d + cnt, out, room, room, VTFS_DESC_F_WRITE);
 		break;
@@ -158,7 +160,7 @@ static void every_opcode_cut_in_every_way_is_the_same(void **state)
 {
 	struct program *p = *state;
 	const char *want = "0123456789abcdefghijklmnopqrstuvwxyz";
-	char args[512], text[128] = { 0 };
+	char args[512], text[128] = {0};
 	unsigned ops = 0;
 
 	memcpy(text, want, strlen(want));
@@ -267,14 +269,14 @@ static void answer_all_room(struct program *p, struct virtiofs_req *req)
 static void room_is_what_was_asked_and_fits(void **state)
 {
 	struct program *p = *state;
-	const uint32_t ops[] = { FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS };
+	const uint32_t ops[] = {FUSE_READ, FUSE_READDIR, FUSE_READDIRPLUS};
 	size_t want;
 
 	p->on_request = answer_all_room;
 	p->more = &want;
 	for (uint32_t size = 0; size < 3000; size += 500) {
 		for (uint32_t room = 0; room < 3000; room += 700) {
-			struct fuse_read_in rd = { .size = size };
+			struct fuse_read_in rd = {.size = size};
 			uint32_t op = ops[(size + room) % 3];
 
 			want = size < room ? size : room;
@@ -283,12 +285,12 @@ static void room_is_what_was_asked_and_fits(void **state)
 			assert_int_equal(reply_of(p, 1, 0), 0);
 			assert_int_equal(reply_len(p, 0), want);
 			for (size_t i = 0; i < want; i++)
-				assert_int_equal(
-					((char *)reply_bytes(p, 0))[i], 'r');
+				assert_int_equal(((char *)reply_bytes(p, 0))[i],
+						 'r');
 			p->cnt = 0;
 		}
 	}
-	want = 8;	/* GETXATTR of size 0 asks for the length */
+	want = 8; /* GETXATTR of size 0 asks for the length */
 	send_frame(p, 1, 0, FUSE_LISTXATTR, "\0\0\0\0\0\0\0", 8, 200);
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 0), 0);
@@ -298,9 +300,8 @@ static void answer_slice(struct program *p, struct virtiofs_req *req)
 {
 	const struct fuse_read_in *rd = req->arg;
 
-	assert_int_equal(virtiofs_req_reply_slice(req, "0123456789", 10,
-						  rd->offset),
-			 0);
+	assert_int_equal(
+	    virtiofs_req_reply_slice(req, "0123456789", 10, rd->offset), 0);
 }
 
 /* covers: FS-DEV-10 */
@@ -310,7 +311,7 @@ static void read_across_the_end_is_short(void **state)
 
 	p->on_request = answer_slice;
 	for (uint64_t off = 0; off < 13; off++) {
-		struct fuse_read_in rd = { .offset = off, .size = 4 };
+		struct fuse_read_in rd = {.offset = off, .size = 4};
 		uint64_t left = off < 10 ? 10 - off : 0;
 
 		send_frame(p, 1, 0, FUSE_READ, &rd, sizeof(rd), 16 + 4096);
@@ -414,7 +415,7 @@ static void answer_enosys(struct program *p, struct virtiofs_req *req)
 static void unknown_opcodes_are_handed_out_as_bytes(void **state)
 {
 	struct program *p = *state;
-	const uint32_t ops[] = { 0, 7, 19, 54, 100, 4095, 4096, 0xffffffff };
+	const uint32_t ops[] = {0, 7, 19, 54, 100, 4095, 4096, 0xffffffff};
 
 	p->on_request = answer_enosys;
 	for (unsigned i = 0; i < 8; i++) {
@@ -432,7 +433,7 @@ static void notify_reply_has_no_reply(void **state)
 	struct {
 		struct fuse_notify_retrieve_in in;
 		char data[10];
-	} n = { .in = { .offset = 7, .size = 10 } };
+	} n = {.in = {.offset = 7, .size = 10}};
 
 	send_frame(p, 1, 0, FUSE_NOTIFY_REPLY, &n, 50, 0);
 	program_run(p);
@@ -495,18 +496,18 @@ static void second_reply_is_refused_and_sends_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(every_opcode_cut_in_every_way_is_the_same),
-		T(errors_are_errnos_and_nothing_else),
-		T(resend_bit_of_unique_is_echoed),
-		T(reply_longer_than_its_room_is_an_error),
-		T(room_is_what_was_asked_and_fits),
-		T(read_across_the_end_is_short),
-		T(setxattr_is_the_same_in_both_lengths),
-		T(extensions_come_only_if_agreed),
-		T(unknown_opcodes_are_handed_out_as_bytes),
-		T(notify_reply_has_no_reply),
-		T(every_queue_serves_every_opcode),
-		T(second_reply_is_refused_and_sends_nothing),
+	    T(every_opcode_cut_in_every_way_is_the_same),
+	    T(errors_are_errnos_and_nothing_else),
+	    T(resend_bit_of_unique_is_echoed),
+	    T(reply_longer_than_its_room_is_an_error),
+	    T(room_is_what_was_asked_and_fits),
+	    T(read_across_the_end_is_short),
+	    T(setxattr_is_the_same_in_both_lengths),
+	    T(extensions_come_only_if_agreed),
+	    T(unknown_opcodes_are_handed_out_as_bytes),
+	    T(notify_reply_has_no_reply),
+	    T(every_queue_serves_every_opcode),
+	    T(second_reply_is_refused_and_sends_nothing),
 	};
 
 	return cmocka_run_group_tests_name("device frames", tests, NULL, NULL);

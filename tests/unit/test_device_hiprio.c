@@ -48,7 +48,7 @@ static void forgets_come_back_with_length_0(void **state)
 	struct {
 		struct fuse_batch_forget_in in;
 		struct fuse_forget_one one[3];
-	} b = { { 3, 0 }, { { 5, 1 }, { 6, 2 }, { 7, UINT64_MAX } } };
+	} b = {{3, 0}, {{5, 1}, {6, 2}, {7, UINT64_MAX}}};
 
 	forget(p, 0, 0, 4, 9, 0);
 	send_frame(p, 0, 1, FUSE_BATCH_FORGET, &b, sizeof(b), 0);
@@ -70,18 +70,18 @@ static void forgets_come_back_with_length_0(void **state)
 static void batch_forget_entries_may_lie_anywhere(void **state)
 {
 	struct program *p = *state;
-	char args[8 + 16 * 2] = { 2 };
-	const struct fuse_forget_one one[2] = { { 77, 1 }, { 78, 2 } };
+	char args[8 + 16 * 2] = {2};
+	const struct fuse_forget_one one[2] = {{77, 1}, {78, 2}};
 	struct raw_desc d[4];
 
 	memcpy(args + 8, one, 32);
 	put_frame(p, 0, FUSE_BATCH_FORGET, args, sizeof(args));
 	/* Everything one byte further, in four pieces. */
 	memmove(cell(p, 0) + 1, cell(p, 0), 80);
-	d[0] = (struct raw_desc){ cell_addr(0) + 1, 47, 0 };
-	d[1] = (struct raw_desc){ cell_addr(0) + 48, 3, 0 };
-	d[2] = (struct raw_desc){ cell_addr(0) + 51, 20, 0 };
-	d[3] = (struct raw_desc){ cell_addr(0) + 71, 10, 0 };
+	d[0] = (struct raw_desc){cell_addr(0) + 1, 47, 0};
+	d[1] = (struct raw_desc){cell_addr(0) + 48, 3, 0};
+	d[2] = (struct raw_desc){cell_addr(0) + 51, 20, 0};
+	d[3] = (struct raw_desc){cell_addr(0) + 71, 10, 0};
 	raw_post(&p->raw.q[0], raw_chain(&p->raw.q[0], d, 4));
 	program_run(p);
 	assert_int_equal(p->forget_cnt, 2);
@@ -328,7 +328,7 @@ static void interrupt_after_the_reply_hits_nobody(void **state)
 static void lock_waiters_leave_room_for_the_unlock(void **state)
 {
 	struct program *p = *state;
-	struct fuse_lk_in lk = { .fh = 1 };
+	struct fuse_lk_in lk = {.fh = 1};
 
 	p->keep = true;
 	for (unsigned i = 0; i < 4; i++)
@@ -348,24 +348,24 @@ static void lock_waiters_leave_room_for_the_unlock(void **state)
 		virtiofs_req_error(p->reqs[i], 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)	 cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define LATER(f) cmocka_unit_test_setup_teardown(f, setup_later, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(forgets_come_back_with_length_0),
-		T(batch_forget_entries_may_lie_anywhere),
-		LATER(without_forget_they_are_requests),
-		T(storm_of_forgets_lets_requests_through),
-		T(hiprio_comes_first),
-		LATER(hiprio_is_looked_at_again_while_requests_queue_up),
-		T(wrong_queue_is_served_and_noted),
-		T(interrupt_finds_its_target_and_returns_at_once),
-		T(interrupt_that_overtakes_waits),
-		T(interrupts_of_nothing_are_bounded),
-		T(interrupt_after_the_reply_hits_nobody),
-		T(lock_waiters_leave_room_for_the_unlock),
+	    T(forgets_come_back_with_length_0),
+	    T(batch_forget_entries_may_lie_anywhere),
+	    LATER(without_forget_they_are_requests),
+	    T(storm_of_forgets_lets_requests_through),
+	    T(hiprio_comes_first),
+	    LATER(hiprio_is_looked_at_again_while_requests_queue_up),
+	    T(wrong_queue_is_served_and_noted),
+	    T(interrupt_finds_its_target_and_returns_at_once),
+	    T(interrupt_that_overtakes_waits),
+	    T(interrupts_of_nothing_are_bounded),
+	    T(interrupt_after_the_reply_hits_nobody),
+	    T(lock_waiters_leave_room_for_the_unlock),
 	};
 
 	return cmocka_run_group_tests_name("device hiprio", tests, NULL, NULL);

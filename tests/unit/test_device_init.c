@@ -12,16 +12,16 @@
 #include "fuse/init.h"
 #include "rawfuse.h"
 
-#define ALL_FLAGS	0xffffffffu
+#define ALL_FLAGS 0xffffffffu
 
 static struct fuse_init_in make_init(uint32_t major, uint32_t minor)
 {
 	return (struct fuse_init_in){
-		.major = major,
-		.minor = minor,
-		.max_readahead = 131072,
-		.flags = ALL_FLAGS & ~FUSE_INIT_RESERVED,
-		.flags2 = ALL_FLAGS,
+	    .major = major,
+	    .minor = minor,
+	    .max_readahead = 131072,
+	    .flags = ALL_FLAGS & ~FUSE_INIT_RESERVED,
+	    .flags2 = ALL_FLAGS,
 	};
 }
 
@@ -56,7 +56,7 @@ static int init(struct program *p, unsigned vq, const struct fuse_init_in *in,
 
 static int getattr(struct program *p, unsigned vq)
 {
-	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){ 0 }, 16,
+	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){0}, 16,
 		   120);
 	program_run(p);
 	return reply_of(p, vq, 0);
@@ -82,7 +82,7 @@ static void before_init_nothing_is_done(void **state)
 static void minor_is_the_smaller_one(void **state)
 {
 	struct program *p = *state;
-	const uint32_t minors[] = { 27, 31, 36, 44, 45, 46, 1000 };
+	const uint32_t minors[] = {27, 31, 36, 44, 45, 46, 1000};
 	struct fuse_init_out out;
 
 	program_start(p, 0);
@@ -90,8 +90,8 @@ static void minor_is_the_smaller_one(void **state)
 		struct fuse_init_in in = make_init(7, minors[i]);
 		uint32_t least = minors[i] < 45 ? minors[i] : 45;
 
-		assert_int_equal(init(p, 1, &in, minors[i] < 36 ? 16 : 64, &out),
-				 0);
+		assert_int_equal(
+		    init(p, 1, &in, minors[i] < 36 ? 16 : 64, &out), 0);
 		assert_int_equal(out.major, 7);
 		assert_int_equal(out.minor, least);
 		assert_int_equal(getattr(p, 1), 0);
@@ -147,7 +147,7 @@ static void init_of_any_length_is_read_as_far_as_it_goes(void **state)
 	struct {
 		struct fuse_init_in in;
 		char more[40];
-	} big = { .in = make_init(7, 45) };
+	} big = {.in = make_init(7, 45)};
 	struct fuse_init_out out;
 
 	program_start(p, 0);
@@ -198,8 +198,9 @@ static void flags_are_what_was_offered_and_can_be_carried(void **state)
 			assert_int_equal(out.flags2, 0);
 		/* and nothing else is taken away from the program */
 		if (in.flags & FUSE_INIT_EXT)
-			assert_int_equal(got, offered & ~never &
-						      ~(uint64_t)FUSE_INIT_RESERVED);
+			assert_int_equal(got,
+					 offered & ~never &
+					     ~(uint64_t)FUSE_INIT_RESERVED);
 	}
 }
 
@@ -253,7 +254,7 @@ static void pages_fit_a_ring_without_indirect(void **state)
 static void other_byte_order_is_refused_in_that_order(void **state)
 {
 	struct program *p = *state;
-	struct fuse_init_in in = { bswap_32(7), bswap_32(45) };
+	struct fuse_init_in in = {bswap_32(7), bswap_32(45)};
 	struct fuse_out_header out;
 	uint32_t id, len;
 
@@ -263,9 +264,9 @@ static void other_byte_order_is_refused_in_that_order(void **state)
 	frame_of(p, 0)->unique = UINT64_C(0x0102030405060708);
 	raw_post(&p->raw.q[1],
 		 raw_chain(&p->raw.q[1],
-			   (struct raw_desc[]){ { cell_addr(0), 104, 0 },
-						{ cell_addr(0) + CELL_ROOM, 80,
-						  VTFS_DESC_F_WRITE } },
+			   (struct raw_desc[]){{cell_addr(0), 104, 0},
+					       {cell_addr(0) + CELL_ROOM, 80,
+						VTFS_DESC_F_WRITE}},
 			   2));
 	program_run(p);
 	assert_true(raw_used(&p->raw.q[1], &id, &len));
@@ -363,9 +364,11 @@ static void raw_init_passes_through_and_is_confined(void **state)
 {
 	struct program *p = *state;
 	struct fuse_init_in in = make_init(7, 45);
-	struct fuse_init_out out = { .major = 7, .minor = 45,
-				     .flags = ALL_FLAGS, .max_pages = 300,
-				     .max_write = 2u << 20 };
+	struct fuse_init_out out = {.major = 7,
+				    .minor = 45,
+				    .flags = ALL_FLAGS,
+				    .max_pages = 300,
+				    .max_write = 2u << 20};
 
 	p->flags = VIRTIOFS_DEVICE_RAW_INIT;
 	p->keep = true;
@@ -419,21 +422,21 @@ static void raw_init_refused_by_the_program_opens_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(before_init_nothing_is_done),
-		T(minor_is_the_smaller_one),
-		T(minor_below_27_is_refused),
-		T(newer_major_is_told_ours),
-		T(older_major_is_refused),
-		T(init_of_any_length_is_read_as_far_as_it_goes),
-		T(flags_are_what_was_offered_and_can_be_carried),
-		T(pages_fit_the_ring_and_the_flag),
-		T(pages_fit_a_ring_without_indirect),
-		T(other_byte_order_is_refused_in_that_order),
-		T(init_on_the_last_queue_opens_all),
-		T(init_again_is_a_new_session),
-		T(destroy_is_answered_and_ends_the_session),
-		T(raw_init_passes_through_and_is_confined),
-		T(raw_init_refused_by_the_program_opens_nothing),
+	    T(before_init_nothing_is_done),
+	    T(minor_is_the_smaller_one),
+	    T(minor_below_27_is_refused),
+	    T(newer_major_is_told_ours),
+	    T(older_major_is_refused),
+	    T(init_of_any_length_is_read_as_far_as_it_goes),
+	    T(flags_are_what_was_offered_and_can_be_carried),
+	    T(pages_fit_the_ring_and_the_flag),
+	    T(pages_fit_a_ring_without_indirect),
+	    T(other_byte_order_is_refused_in_that_order),
+	    T(init_on_the_last_queue_opens_all),
+	    T(init_again_is_a_new_session),
+	    T(destroy_is_answered_and_ends_the_session),
+	    T(raw_init_passes_through_and_is_confined),
+	    T(raw_init_refused_by_the_program_opens_nothing),
 	};
 
 	return cmocka_run_group_tests_name("device init", tests, NULL, NULL);

@@ -85,7 +85,7 @@ static void stop_drains_and_tells_where_it_was(void **state)
 	}
 	assert_int_equal(p->raw.stopped, 1);
 	assert_int_equal(p->raw.stopped_vq, 1);
-	assert_int_equal(p->raw.avail_base, 4);	/* INIT and three */
+	assert_int_equal(p->raw.avail_base, 4); /* INIT and three */
 	assert_int_equal(p->raw.used_base, 4);
 	/* A pause: the session goes on, with what was left in the ring. */
 	assert_int_equal(p->resets, 0);
@@ -180,7 +180,7 @@ static void queue_comes_back_smaller_and_empty(void **state)
 static void lost_peer_gets_nothing_more(void **state)
 {
 	struct program *p = *state;
-	struct fuse_read_in rd = { .size = 100 };
+	struct fuse_read_in rd = {.size = 100};
 	unsigned char *copy;
 
 	send_frame(p, 1, 0, FUSE_READ, &rd, sizeof(rd), 200);
@@ -203,7 +203,7 @@ static void lost_peer_gets_nothing_more(void **state)
 	program_run(p);
 	send_statfs(p, 1, 0);
 	program_run(p);
-	assert_int_equal(reply_of(p, 1, 0), -EIO);	/* no INIT yet */
+	assert_int_equal(reply_of(p, 1, 0), -EIO); /* no INIT yet */
 }
 
 static void lost_peer_with_a_barrier_up(void **state)
@@ -229,7 +229,7 @@ static void lost_peer_with_a_barrier_up(void **state)
 static void freed_device_leaves_requests_inert(void **state)
 {
 	struct program *p = *state;
-	struct program other = { .keep = true };
+	struct program other = {.keep = true};
 	unsigned char *copy;
 
 	program_open(&other, 0);
@@ -256,9 +256,8 @@ static void freed_device_leaves_requests_inert(void **state)
 static void send_to_region(struct program *p, unsigned vq, unsigned i)
 {
 	struct raw_desc d[2] = {
-		{ cell_addr(i), put_frame(p, i, FUSE_STATFS, "", 0), 0 },
-		{ RAW_ADDR + RAW_LEN + RAW_REGION_LEN + 64, 200,
-		  VTFS_DESC_F_WRITE },
+	    {cell_addr(i), put_frame(p, i, FUSE_STATFS, "", 0), 0},
+	    {RAW_ADDR + RAW_LEN + RAW_REGION_LEN + 64, 200, VTFS_DESC_F_WRITE},
 	};
 
 	raw_post(&p->raw.q[vq], raw_chain(&p->raw.q[vq], d, 2));
@@ -318,7 +317,8 @@ static void ring_in_no_region_breaks_the_queue(void **state)
 	copy = snapshot(p);
 	virtiofs_req_error(p->reqs[0], 0);
 	program_run(p);
-	/* The header went to memory that was pinned; the ring was not touched. */
+	/* The header went to memory that was pinned; the ring was not touched.
+	 */
 	assert_memory_equal(copy, p->raw.mem, 3 * RAW_RING);
 	free(copy);
 	assert_int_equal(p->raw.retired, 2);
@@ -402,7 +402,7 @@ static void some_queues_are_enough(void **state)
 {
 	struct program *p = *state;
 
-	p->queues = 8;	/* of which the driver starts three */
+	p->queues = 8; /* of which the driver starts three */
 	program_open(p, 0);
 	send_statfs(p, 1, 0);
 	send_frame(p, 0, 1, FUSE_FORGET, "01234567", 8, 0);
@@ -415,8 +415,8 @@ static void post_before_start(struct raw *raw, uint64_t vq)
 {
 	struct raw_queue *q = &raw->q[vq];
 	struct raw_desc d[2] = {
-		{ cell_addr(0), 40, 0 },
-		{ cell_addr(0) + CELL_ROOM, 200, VTFS_DESC_F_WRITE },
+	    {cell_addr(0), 40, 0},
+	    {cell_addr(0) + CELL_ROOM, 200, VTFS_DESC_F_WRITE},
 	};
 
 	/* No kick. */
@@ -492,9 +492,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 static void truncate_and_answer(struct program *p, struct virtiofs_req *req)
 {
 	if (p->cnt == 1)
-		assert_int_equal(ftruncate(p->raw.memfd,
-					   RAW_BUFS + CELL_LEN / 4),
-				 0);
+		assert_int_equal(
+		    ftruncate(p->raw.memfd, RAW_BUFS + CELL_LEN / 4), 0);
 	virtiofs_req_reply(req, "x", 1);
 }
 
@@ -502,9 +501,9 @@ static void truncate_and_answer(struct program *p, struct virtiofs_req *req)
 static void memory_that_is_cut_off_fails_that_peer_alone(void **state)
 {
 	struct program *p = *state;
-	struct program other = { .num = 8 };
-	struct sigaction act = { .sa_sigaction = on_sigbus,
-				 .sa_flags = SA_SIGINFO };
+	struct program other = {.num = 8};
+	struct sigaction act = {.sa_sigaction = on_sigbus,
+				.sa_flags = SA_SIGINFO};
 	struct sigaction old;
 
 	program_open(&other, 0);
@@ -521,30 +520,30 @@ static void memory_that_is_cut_off_fails_that_peer_alone(void **state)
 	program_stop(&other);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)	 cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define LATER(f) cmocka_unit_test_setup_teardown(f, setup_later, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(stop_drains_and_tells_where_it_was),
-		T(stop_of_a_queue_that_does_not_run_is_answered),
-		T(reset_waits_and_then_no_byte_is_written),
-		T(queue_comes_back_smaller_and_empty),
-		T(lost_peer_gets_nothing_more),
-		T(lost_peer_with_a_barrier_up),
-		T(freed_device_leaves_requests_inert),
-		T(removal_waits_for_those_inside_and_no_others),
-		T(ring_in_no_region_breaks_the_queue),
-		T(ring_in_no_region_is_not_started),
-		T(bell_changes_while_the_queue_runs),
-		T(bell_that_would_block_is_not_rung),
-		T(disabled_queue_is_left_alone),
-		LATER(some_queues_are_enough),
-		T(chains_from_before_the_start_need_no_kick),
-		T(kicks_for_nothing_cost_nothing_else),
-		T(every_publish_rings_unless_told_not_to),
-		T(memory_that_is_cut_off_fails_that_peer_alone),
+	    T(stop_drains_and_tells_where_it_was),
+	    T(stop_of_a_queue_that_does_not_run_is_answered),
+	    T(reset_waits_and_then_no_byte_is_written),
+	    T(queue_comes_back_smaller_and_empty),
+	    T(lost_peer_gets_nothing_more),
+	    T(lost_peer_with_a_barrier_up),
+	    T(freed_device_leaves_requests_inert),
+	    T(removal_waits_for_those_inside_and_no_others),
+	    T(ring_in_no_region_breaks_the_queue),
+	    T(ring_in_no_region_is_not_started),
+	    T(bell_changes_while_the_queue_runs),
+	    T(bell_that_would_block_is_not_rung),
+	    T(disabled_queue_is_left_alone),
+	    LATER(some_queues_are_enough),
+	    T(chains_from_before_the_start_need_no_kick),
+	    T(kicks_for_nothing_cost_nothing_else),
+	    T(every_publish_rings_unless_told_not_to),
+	    T(memory_that_is_cut_off_fails_that_peer_alone),
 	};
 
 	return cmocka_run_group_tests_name("device stop", tests, NULL, NULL);
