@@ -271,14 +271,16 @@ static void get_node(struct get_dir *dir, const char *name, struct node *node)
 /* Where a copy goes on this machine. */
 struct goal {
 	char *dir, *name; /* owned; name "": the contents go into dir */
+	char *shown;	  /* dir as the user wrote it, perhaps "", owned */
 	bool stream;	  /* dir/name is a device or a FIFO */
 };
 
 static int set_goal(struct goal *goal, const char *dir, const char *name)
 {
-	goal->dir = strdup(dir);
+	goal->dir = strdup(*dir ? dir : ".");
 	goal->name = strdup(name);
-	return goal->dir && goal->name ? 0 : -ENOMEM;
+	goal->shown = strdup(dir);
+	return goal->dir && goal->name && goal->shown ? 0 : -ENOMEM;
 }
 
 /* path's last component, in the directory before it. */
@@ -293,7 +295,7 @@ static int split_goal(struct goal *goal, const char *path)
 		while (len && dir[len - 1] == '/')
 			len--;
 		dir[len - strlen(name)] = '\0';
-		r = set_goal(goal, *dir ? dir : ".", name);
+		r = set_goal(goal, dir, name);
 	}
 	free(name);
 	free(dir);
@@ -347,7 +349,9 @@ static int find_goal(struct goal *goal, const char *local, const char *remote,
 	goal->stream = !S_ISREG(st.st_mode) && S_ISREG(node->attr.mode);
 	if (goal->stream)
 		return set_goal(goal, local, "");
-	return goal_behind_link(goal, local);
+	if (lstat(local, &st) == 0 && S_ISLNK(st.st_mode))
+		return goal_behind_link(goal, local);
+	return split_goal(goal, local);
 }
 
 static void get_stream(struct copy *cp, const char *local, const char *remote,
@@ -379,7 +383,7 @@ static void get_all(struct copy *cp, const struct goal *goal,
 		node_put(cp->s, node);
 		return;
 	}
-	dir = new_dir(cp, NULL, goal->dir, contents ? node : &none, fd);
+	dir = new_dir(cp, NULL, goal->shown, contents ? node : &none, fd);
 	if (!dir)
 		return;
 	dir->alias = remote;
@@ -430,6 +434,7 @@ static int get_start(struct copy *cp, const char *remote, const char *local,
 	}
 	free(goal.dir);
 	free(goal.name);
+	free(goal.shown);
 	return copy_end(cp);
 }
 

@@ -41,6 +41,7 @@ struct io {
 	unsigned queue_cnt;
 	uint32_t timeout_ms;
 	int dead;
+	bool suspect;	   /* a lost peer, or a server's own -ENOTCONN */
 	uint64_t heard_ms; /* when the peer last answered */
 	uint64_t stop_ms;  /* when a signal was seen; 0: none */
 	unsigned in_flight;
@@ -349,6 +350,7 @@ static void deliver(struct io *io, const struct virtiofs_result *res)
 		return;
 	}
 	land(rq);
+	io->suspect |= res->error == -ENOTCONN;
 	rq->error = res->error;
 	rq->len = res->len;
 	rq->done(rq);
@@ -358,16 +360,17 @@ static void deliver(struct io *io, const struct virtiofs_result *res)
 static int reap(struct io *io, struct queue *queue)
 {
 	struct virtiofs_result res[REAP_CNT];
-	int i, n;
+	int i, n, cnt = 0;
 
-	n = virtiofs_cliq_reap(queue->q, res, REAP_CNT);
-	if (n < 0) {
-		die(io, n);
-		return 0;
-	}
-	for (i = 0; i < n && !io->dead; i++)
-		deliver(io, &res[i]);
-	return n;
+	do {
+		io->suspect = false;
+		n = virtiofs_cliq_reap(queue->q, res, REAP_CNT);
+		if (n < 0)
+			die(io, n);
+		for (i = 0; i < n && !io->dead; i++, cnt++)
+			deliver(io, &res[i]);
+	} while (io->suspect && !io->dead);
+	return cnt;
 }
 
 static int reap_all(struct io *io)

@@ -35,7 +35,8 @@ int main(int argc, char **argv)
 	status = flush_output(status);
 	r = io_dead(s.io);
 	if (r < 0 && !stop_signal()) {
-		msg_error(r, "lost %s", quote(s.uri));
+		if (!s.told)
+			msg_error(r, "lost %s", quote(s.uri));
 		status = 1;
 	}
 	session_close(&s);

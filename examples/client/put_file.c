@@ -90,6 +90,8 @@ static void setattr_done(struct io_req *rq)
 	io_put(rq);
 	f->waiting = false;
 	f->keep &= ~valid;
+	if (valid & FATTR_SIZE)
+		f->end = f->next;
 	if (error && (valid & FATTR_SIZE)) {
 		put_fail(f, error, put_cannot_write);
 	} else if (error) {

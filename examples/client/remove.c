@@ -15,21 +15,56 @@
 #include "msg.h"
 #include "path.h"
 
+/* LOOKUP, UNLINK, FORGET: servers are used to kernels, which never remove what
+ * they have not looked up. */
 struct removal {
 	struct job job;
-	char *path;
+	uint64_t parent;
+	char *name, *path;
+	struct node node;
 };
 
-static void removed(struct io_req *rq)
+static void end(struct removal *rm, int error)
 {
-	struct removal *rm = rq->owner;
-
-	if (rq->error)
-		copy_fail(rm->job.cp, rq->error, "cannot remove", rm->path);
-	io_put(rq);
+	if (error)
+		copy_fail(rm->job.cp, error, "cannot remove", rm->path);
+	node_put(rm->job.cp->s, &rm->node);
 	job_end(&rm->job);
+	free(rm->name);
 	free(rm->path);
 	free(rm);
+}
+
+static void unlinked(struct io_req *rq)
+{
+	int error = rq->error;
+
+	io_put(rq);
+	end(rq->owner, error);
+}
+
+static void looked_up(struct io_req *rq)
+{
+	struct removal *rm = rq->owner;
+	struct fuse_entry_out out;
+	int error = rq->error;
+
+	memcpy(&out, rq->reply, sizeof(out));
+	if (!error && rq->len != sizeof(out))
+		error = -EPROTO;
+	io_put(rq);
+	if (!error)
+		error = node_from_entry(rm->job.cp->s, &out, &rm->node);
+	if (error) {
+		end(rm, error);
+		return;
+	}
+	rq = io_get(rm->job.cp->s->io);
+	/* it fitted before */
+	virtiofs_prep_unlink(&rq->op, rm->parent, rm->name);
+	rq->owner = rm;
+	rq->done = unlinked;
+	io_start(rq);
 }
 
 /* Takes path. */
@@ -41,17 +76,24 @@ static void start_unlink(struct copy *cp, uint64_t parent, const char *name,
 	int r = -ENOMEM;
 
 	if (rm)
-		r = virtiofs_prep_unlink(&rq->op, parent, name);
+		rm->name = strdup(name);
+	if (rm && rm->name)
+		r = virtiofs_prep_lookup(
+		    &rq->op, parent, name,
+		    io_room(rq, sizeof(struct fuse_entry_out)));
 	if (r < 0) {
 		copy_fail(cp, r, "cannot remove", path);
 		io_put(rq);
+		if (rm)
+			free(rm->name);
 		free(rm);
 		free(path);
 		return;
 	}
+	rm->parent = parent;
 	rm->path = path;
 	rq->owner = rm;
-	rq->done = removed;
+	rq->done = looked_up;
 	job_begin(cp, &rm->job);
 	io_start(rq);
 }
@@ -133,10 +175,10 @@ static void remove_dir(struct copy *cp, uint64_t parent, const char *name,
 	}
 	cp->failed = false;
 	r = remove_contents(cp, node.id, path, depth + 1);
-	node_put(cp->s, &node);
 	/* What stayed has been told; then so much for the directory. */
 	if (r >= 0 && !cp->failed)
 		r = call_rmdir(cp->s, parent, name);
+	node_put(cp->s, &node);
 	if (r < 0 && r != -ECANCELED)
 		copy_fail(cp, r, "cannot remove", path);
 	cp->failed |= failed || r < 0;
@@ -153,15 +195,16 @@ static int remove_place(struct copy *cp, const struct place *place,
 	if (r < 0)
 		return r;
 	is_dir = S_ISDIR(node.attr.mode);
-	node_put(cp->s, &node);
 	if (!is_dir && place->slash)
-		return -ENOTDIR;
-	if (!is_dir)
-		return call_unlink(cp->s, place->dir.id, place->name);
-	if (!recursive)
-		return -EISDIR;
-	remove_dir(cp, place->dir.id, place->name, path, 0);
-	return 0;
+		r = -ENOTDIR;
+	else if (!is_dir)
+		r = call_unlink(cp->s, place->dir.id, place->name);
+	else if (!recursive)
+		r = -EISDIR;
+	else
+		remove_dir(cp, place->dir.id, place->name, path, 0);
+	node_put(cp->s, &node);
+	return r;
 }
 
 static void remove_operand(struct copy *cp, const char *path,

@@ -13,8 +13,12 @@
 
 static void on_log(void *log_data, int level, const char *line)
 {
-	if (level <= LOG_WARNING)
-		msg_error(0, "%s", line);
+	struct session *s = log_data;
+
+	if (level > LOG_WARNING)
+		return;
+	s->told = true;
+	msg_error(0, "%s", line);
 }
 
 static int fail(struct session *s, const char *what)
@@ -36,6 +40,7 @@ int session_open(struct session *s, const struct session_opts *opts)
 	copts.size = sizeof(copts);
 	copts.log_level = LOG_WARNING;
 	copts.log = on_log;
+	copts.log_data = s;
 
 	if (virtiofs_transport_open_client(&t, s->uri) < 0)
 		return fail(s, "open");

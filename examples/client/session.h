@@ -16,6 +16,7 @@ struct session {
 	struct io *io;
 	struct blocks blocks;
 	bool connected; /* FUSE_INIT is done */
+	bool told;	/* the library has said what went wrong */
 	/* What the server does not implement, learnt from ENOSYS. */
 	bool no_open, no_opendir, no_flush, no_create, no_lseek;
 	bool no_readdirplus;

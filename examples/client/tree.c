@@ -62,6 +62,8 @@ static int make_parents(struct session *s, const char *path)
 		*end = saved;
 		if (!end[strspn(end, "/")])
 			break;
+		if (r == -EEXIST)
+			r = -ENOTDIR;
 	}
 	free(part);
 	return r;
@@ -83,6 +85,14 @@ int cmd_mkdir(struct session *s, const struct args *args)
 	return failed;
 }
 
+static int move_to(struct session *s, const struct place *src,
+		   const struct node *node, struct place *dst)
+{
+	if (dst->slash && !S_ISDIR(node->attr.mode))
+		return -ENOTDIR;
+	return call_rename(s, src->dir.id, src->name, dst->dir.id, dst->name);
+}
+
 static int move(struct session *s, const char *from, const char *to)
 {
 	struct place src, dst;
@@ -94,16 +104,13 @@ static int move(struct session *s, const char *from, const char *to)
 		return r;
 	r = call_lookup(s, src.dir.id, src.name, &node);
 	if (r >= 0) {
-		node_put(s, &node);
 		r = path_target(s, to, from, &dst);
-	}
-	if (r >= 0) {
-		if (dst.slash && !S_ISDIR(node.attr.mode))
-			r = -ENOTDIR;
-		else
-			r = call_rename(s, src.dir.id, src.name, dst.dir.id,
-					dst.name);
-		place_put(s, &dst);
+		if (r >= 0) {
+			r = move_to(s, &src, &node, &dst);
+			place_put(s, &dst);
+		}
+		/* not before: servers are used to kernels, which hold it */
+		node_put(s, &node);
 	}
 	place_put(s, &src);
 	return r;

@@ -163,6 +163,14 @@ class FuseServer:
             raise OSError(errno.ENOENT, 'child')
         return d.children[name]
 
+    def known(self, nodeid, name):
+        """A child to be removed or renamed. Servers count on kernels' habit to
+        look up first, and to forget after."""
+        n = self.child(nodeid, name)
+        if not n.lookups:
+            self.mistakes.append(f'{name} was not looked up')
+        return n
+
     # operations
 
     def op_init(self, nodeid, body):
@@ -243,20 +251,20 @@ class FuseServer:
 
     def op_unlink(self, nodeid, body):
         name = self.names(body)[0]
-        if stat.S_ISDIR(self.child(nodeid, name).mode):
+        if stat.S_ISDIR(self.known(nodeid, name).mode):
             raise OSError(errno.EISDIR, 'unlink')
         del self.directory(nodeid).children[name]
 
     def op_rmdir(self, nodeid, body):
         name = self.names(body)[0]
-        if self.child(nodeid, name).children:
+        if self.known(nodeid, name).children:
             raise OSError(errno.ENOTEMPTY, 'rmdir')
         del self.directory(nodeid).children[name]
 
     def op_rename(self, nodeid, body):
         newdir, = struct.unpack_from('<Q', body)
         old, new = self.names(body[8:])[:2]
-        n = self.child(nodeid, old)
+        n = self.known(nodeid, old)
         there = self.directory(newdir).children.get(new)
         if there and there is not n and stat.S_ISDIR(there.mode):
             if not stat.S_ISDIR(n.mode):

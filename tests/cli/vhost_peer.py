@@ -36,6 +36,8 @@ class Region:
     def __init__(self, guest, size, user, offset, fd):
         self.guest, self.size, self.user, self.offset = guest, size, user, offset
         self.map = mmap.mmap(fd, size + offset)
+        # struct.pack_into() writes zeroes first, and an index is never that
+        self.words = memoryview(self.map).cast('H')
         os.close(fd)
 
 
@@ -97,7 +99,7 @@ class Queue:
         struct.pack_into('<II', m, off + 4 + 8 * (self.used_idx % self.num),
                          head, used_len)
         self.used_idx = (self.used_idx + 1) & 0xffff
-        struct.pack_into('<H', m, off + 2, self.used_idx)
+        self.words[off // 2 + 1] = self.used_idx
         if self.call is not None:
             os.eventfd_write(self.call, 1)
 
@@ -255,6 +257,7 @@ class VhostPeer:
         elif req == SET_VRING_ADDR:
             _, _, desc, used, avail, _ = struct.unpack('<IIQQQQ', body)
             q.desc, q.used, q.avail = map(self.user, (desc, used, avail))
+            q.words = next(r.words for r in self.regions if r.map is q.used[0])
         elif req == SET_VRING_BASE:
             q.last = q.used_idx = value
         elif req == GET_VRING_BASE:
