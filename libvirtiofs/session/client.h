@@ -44,6 +44,9 @@ struct vtfs_waiter {
 	pthread_cond_t cond;
 	struct virtiofs_cliq *q; /* with slot */
 	struct vtfs_cslot *slot; /* NULL: waits for one, or done */
+	uint64_t user_data;
+	bool is_lock; /* SETLKW: held back, and others pass it */
+	bool intr;    /* interrupted before it had a slot */
 	bool done;
 	int32_t error;
 	uint32_t len;
@@ -143,6 +146,10 @@ int vtfs_client_arm(struct virtiofs_client *c);
 
 /* With tlock held: no other op is under way when this returns. */
 void vtfs_client_settle(struct virtiofs_client *c);
+
+/* client_call.c: callers that have no slot yet and this user_data end. */
+unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
+				       uint64_t user_data);
 
 /* client_start.c */
 /* Until the transport's op can go on. -ETIMEDOUT */

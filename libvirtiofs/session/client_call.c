@@ -82,8 +82,16 @@ static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 	pthread_cond_timedwait(&w->cond, &c->lock, &ts);
 }
 
-/* The queue with the fewest requests in flight. -EBUSY: all are taken. */
-static int pick_queue(struct virtiofs_client *c, struct virtiofs_cliq **ret)
+static bool may_use(const struct virtiofs_cliq *q, const struct vtfs_waiter *w)
+{
+	return !w->is_lock ||
+	       q->locks + q->locks_waiting.cnt < vtfs_cliq_lock_bound(q);
+}
+
+/* The queue with the fewest requests in flight, or NULL: wait for one. -EBUSY:
+ * all are taken. */
+static int pick_queue(struct virtiofs_client *c, const struct vtfs_waiter *w,
+		      struct virtiofs_cliq **ret)
 {
 	struct virtiofs_cliq *best = NULL;
 	int r = -EBUSY;
@@ -94,25 +102,25 @@ static int pick_queue(struct virtiofs_client *c, struct virtiofs_cliq **ret)
 		if (q->taken)
 			continue;
 		if (q->dead) {
-			r = q->dead;
+			r = r ? q->dead : 0;
 			continue;
 		}
-		if (!best || q->free.cnt > best->free.cnt)
+		r = 0;
+		if (q->free.cnt && may_use(q, w) &&
+		    (!best || q->free.cnt > best->free.cnt))
 			best = q;
 	}
 	*ret = best;
-	if (best)
-		return 0;
 	return r == -EBUSY ? vtfs_fail(r, "every request queue is taken") : r;
 }
 
-/* Is nobody before w waiting for a slot? */
+/* Is nobody of its kind before w waiting for a slot? */
 static bool first_in_line(const struct virtiofs_client *c,
 			  const struct vtfs_waiter *w)
 {
 	const struct vtfs_waiter *x = c->waiters;
 
-	while (x != w && (x->slot || x->done))
+	while (x != w && (x->slot || x->done || x->is_lock != w->is_lock))
 		x = x->next;
 	return x == w;
 }
@@ -125,10 +133,12 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 	for (;;) {
 		if (!vtfs_client_running(c))
 			return vtfs_fail(-ENOTCONN, "not connected");
-		r = pick_queue(c, &w->q);
+		if (w->intr)
+			return vtfs_fail(-EINTR, "interrupted");
+		r = pick_queue(c, w, &w->q);
 		if (r < 0)
 			return r;
-		if (w->q->free.cnt && first_in_line(c, w))
+		if (w->q && first_in_line(c, w))
 			break;
 		if (deadline && vtfs_now() >= deadline)
 			return vtfs_fail(-ETIMEDOUT, "no slot in time");
@@ -139,13 +149,29 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 	return 0;
 }
 
+unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
+				       uint64_t user_data)
+{
+	struct vtfs_waiter *w;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (w = c->waiters; w; w = w->next) {
+		if (w->slot || w->done || w->user_data != user_data)
+			continue;
+		w->intr = true;
+		pthread_cond_signal(&w->cond);
+		n++;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
 /* Whoever collected the reply was perhaps another thread: the text of an error
  * belongs to the one that asked. */
 static int answered(const struct virtiofs_op *op, int error)
 {
-	const struct vtfs_fuse_op *known = vtfs_fuse_op(op->opcode);
-
-	return vtfs_fail_sys(error, "%s", known ? known->name : "request");
+	return vtfs_fail_sys(error, "%s", vtfs_fuse_name(op->opcode));
 }
 
 static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
@@ -153,15 +179,20 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 {
 	uint32_t ms = op->timeout_ms ? op->timeout_ms : c->opts.timeout_ms;
 	uint64_t deadline = ms ? vtfs_now() + ms * 1000000ULL : 0;
+	bool own;
 	int r;
 
+	w->user_data = op->user_data;
+	w->is_lock = op->opcode == FUSE_SETLKW;
 	r = get_slot(c, w, deadline);
 	if (r < 0)
 		return r;
 	w->slot->op = *op;
 	vtfs_cliq_stage(w->q, w->slot);
 	vtfs_cliq_push(w->q);
-	/* A fault of its own ends it at once, and nobody else will look. */
+	/* A fault of its own ends it at once, and nobody else will look. Its
+	 * text is in place. */
+	own = w->slot->state == VTFS_SLOT_DONE;
 	if (w->q->done.cnt)
 		vtfs_client_drain(c);
 	while (!w->done) {
@@ -169,9 +200,9 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 		if (!w->done && deadline && vtfs_now() >= deadline)
 			vtfs_client_drain(c);
 	}
-	if (w->error < 0)
+	if (w->error < 0 && !own)
 		return answered(op, w->error);
-	return 0;
+	return w->error;
 }
 
 static int check_op(const struct virtiofs_op *op)

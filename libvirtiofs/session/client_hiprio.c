@@ -501,7 +501,8 @@ static int interrupt_queue(struct virtiofs_client *c, uint16_t k,
 
 int virtiofs_client_interrupt(struct virtiofs_client *c, uint64_t user_data)
 {
-	int n = 0, r;
+	int n = (int)vtfs_client_interrupt_waiters(c, user_data);
+	int r;
 
 	pthread_mutex_lock(&c->hi.lock);
 	r = c->hi.dead;
@@ -514,7 +515,7 @@ int virtiofs_client_interrupt(struct virtiofs_client *c, uint64_t user_data)
 	pthread_mutex_unlock(&c->hi.lock);
 	if (n)
 		vtfs_evfd_signal(c->wake_fd);
-	if (r)
+	if (r && !n)
 		return r;
 	return n ? 0 : vtfs_fail(-ENOENT, "no such op in flight");
 }

@@ -28,7 +28,7 @@
 	(VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC |                     \
 	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED)
 
-#define STOP_MS 1000u
+#define STOP_MS	 1000u
 #define RESET_MS 1000u
 
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline)

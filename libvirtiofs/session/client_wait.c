@@ -24,7 +24,7 @@
 #include "session/client.h"
 #include "wire/virtio.h"
 
-#define NS_PER_MS	   1000000ULL
+#define NS_PER_MS 1000000ULL
 
 int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag)
 {
@@ -167,13 +167,20 @@ static void wake_waiting(struct virtiofs_client *c)
 
 unsigned vtfs_client_drain(struct virtiofs_client *c)
 {
+	uint32_t before = 0, after = 0;
 	unsigned n = 0;
 
 	vtfs_hiprio_try(c);
-	for (unsigned i = 0; i < c->opts.num_request_queues; i++)
-		if (!c->queues[i].taken)
-			n += drain_queue(&c->queues[i]);
-	if (n)
+	for (unsigned i = 0; i < c->opts.num_request_queues; i++) {
+		struct virtiofs_cliq *q = &c->queues[i];
+
+		if (q->taken)
+			continue;
+		before += q->free.cnt;
+		n += drain_queue(q);
+		after += q->free.cnt;
+	}
+	if (after > before)
 		wake_waiting(c);
 	return n;
 }

@@ -140,6 +140,13 @@ void vtfs_cliq_fail(struct virtiofs_cliq *q, int error);
 /* The same, and the ring goes. */
 void vtfs_cliq_close(struct virtiofs_cliq *q, int error);
 
+/* How many SETLKW may be with the device at once: the request that unlocks
+ * must find room. */
+static inline uint32_t vtfs_cliq_lock_bound(const struct virtiofs_cliq *q)
+{
+	return q->num / 8 ? q->num / 8 : 1;
+}
+
 struct vtfs_cslot *vtfs_cliq_get(struct virtiofs_cliq *q);
 /* A staged slot whose op is filled: it waits from now on, or is done. */
 void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s);

@@ -248,12 +248,27 @@ static void set_deadline(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		q->next_deadline = s->deadline;
 }
 
+static bool waits_for_ever(const struct vtfs_cslot *s)
+{
+	return s->kind && s->kind->flags & VTFS_FUSE_WAITS;
+}
+
+/* Those that are held back have slots, too. */
+static bool too_many_locks(const struct virtiofs_cliq *q)
+{
+	return q->locks + q->locks_waiting.cnt >= (q->num + 1) / 2;
+}
+
 void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 {
 	int r = q->dead;
 
 	if (!r)
 		r = vtfs_slot_prepare(q, s);
+	if (!r && waits_for_ever(s) && too_many_locks(q)) {
+		r = vtfs_fail(-ENOLCK, "half of the queue waits for locks");
+		vtfs_slot_drop(q, s);
+	}
 	if (r < 0) {
 		slot_done(q, s, r);
 		return;
@@ -263,7 +278,7 @@ void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	vtfs_store_once(&s->user_data, s->op.user_data);
 	vtfs_store_once(&s->intr, 0);
 	vtfs_store_release(&s->live, s->want.unique);
-	if (s->kind && s->kind->flags & VTFS_FUSE_WAITS)
+	if (waits_for_ever(s))
 		vtfs_slots_push(q, &q->locks_waiting, s);
 	else
 		vtfs_slots_push(q, &q->waiting, s);
@@ -304,10 +319,9 @@ static void post_waiting(struct virtiofs_cliq *q)
 	}
 }
 
-/* Locks that wait must leave room for the request that unlocks. */
 static void post_locks(struct virtiofs_cliq *q)
 {
-	uint32_t bound = q->num / 8 ? q->num / 8 : 1;
+	uint32_t bound = vtfs_cliq_lock_bound(q);
 
 	while (q->locks_waiting.cnt && q->locks < bound) {
 		struct vtfs_cslot *s = &q->slots[q->locks_waiting.head];
