@@ -123,12 +123,12 @@ static int client_dispatch(struct virtiofs_transport *t)
 	struct vu_client *c = vtfs_vu_to_client(t);
 	int r;
 
-	vtfs_evfd_drain(c->wake);
 	r = vtfs_vu_client_serve_back(c);
 	if (r == -EAGAIN)
 		r = listen_idle(c);
 	if (r < 0)
 		vtfs_vu_client_lose(c, r);
+	vtfs_evfd_drain(c->wake);
 	if (c->changed) {
 		c->changed = false;
 		c->sink->ops->config_changed(c->sink);
@@ -137,7 +137,6 @@ static int client_dispatch(struct virtiofs_transport *t)
 		return 0;
 	if (!c->lost_told) {
 		c->lost_told = true;
-		vtfs_evfd_drain(c->wake);
 		c->sink->ops->lost(c->sink, c->lost);
 	}
 	return -ENOTCONN;
