@@ -57,6 +57,8 @@ def symlink(target):
 
 
 class FuseServer:
+    patience = None     # seconds without a request, then idle() is called
+
     def __init__(self, root=None, enosys=(), flags=DO_READDIRPLUS | MAX_PAGES,
                  max_write=1 << 20, max_pages=256):
         self.root = root or directory()
@@ -87,6 +89,9 @@ class FuseServer:
             self.deepest = max(self.deepest, len(chains))
 
     def lost(self):
+        pass
+
+    def idle(self):
         pass
 
     def request(self, chain):
@@ -175,6 +180,7 @@ class FuseServer:
 
     def op_init(self, nodeid, body):
         major, minor, readahead, flags = struct.unpack_from('<IIII', body)
+        self.init_in = body
         return struct.pack('<IIIIHHIIHHIIH22x', 7, 38, readahead,
                            self.flags & flags, 64, 48, self.max_write, 1,
                            self.max_pages, 0, 0, 0, 0)

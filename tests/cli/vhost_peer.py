@@ -44,8 +44,9 @@ class Region:
 class Chain:
     """A request: what can be read of it, and where the reply goes."""
 
-    def __init__(self, queue, head, readable, writable):
+    def __init__(self, queue, head, readable, writable, in_order=True):
         self.queue, self.head = queue, head
+        self.in_order = in_order    # nothing to read after room to write
         self.data = b''.join(m[off:off + n] for m, off, n in readable)
         self.writable = writable
         self.room = sum(n for _, _, n in writable)
@@ -81,7 +82,7 @@ class Queue:
         return chains
 
     def walk(self, peer, head):
-        readable, writable = [], []
+        readable, writable, in_order = [], [], True
         (table, base), i = self.desc, head
         while True:
             addr, n, flags, nxt = struct.unpack_from('<QIHH', table, base + 16 * i)
@@ -89,9 +90,10 @@ class Queue:
             if flags & INDIRECT:
                 table, base, i = m, off, 0
                 continue
+            in_order = in_order and not (writable and not flags & WRITE)
             (writable if flags & WRITE else readable).append((m, off, n))
             if not flags & NEXT:
-                return Chain(self, head, readable, writable)
+                return Chain(self, head, readable, writable, in_order)
             i = nxt
 
     def push(self, head, used_len):
@@ -125,6 +127,7 @@ class VhostPeer:
         self.wake = os.eventfd(0)
         self.error = None
         self.connections = 0
+        self.messages = []      # (number, flags, body, descriptors)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -164,7 +167,8 @@ class VhostPeer:
         self.ack = False
         while True:
             kicks = {q.kick: q for q in self.queues if q.kick is not None}
-            ready, _, _ = select.select([conn, self.wake, *kicks], [], [])
+            ready, _, _ = select.select([conn, self.wake, *kicks], [], [],
+                                        self.handler.patience)
             if self.wake in ready:
                 return
             # Hiprio first; each queue's eventfd is ours to read.
@@ -175,6 +179,8 @@ class VhostPeer:
                 self.drain(q)
             if conn in ready:
                 self.message(conn)
+            elif not ready:
+                self.handler.idle()
 
     def drain(self, q):
         chains = q.pop(self)
@@ -209,6 +215,7 @@ class VhostPeer:
                 raise EOFError
             body += part
             fds += more
+        self.messages.append((req, flags, body, len(fds)))
         answer = self.handle(req, body, list(fds))
         if answer is None and flags & 8 and self.ack:
             answer = struct.pack('<Q', 0)
