@@ -128,6 +128,11 @@ static bool wants(const struct vu_device *d, const struct vu_vring *v)
 {
 	if (!v->started || !v->enabled || !d->mem.table || !d->status.chosen)
 		return false;
+	/* QEMU 7.2 negotiates STATUS for its file systems, sends FEATURES_OK
+	 * alone, and no status after it: DRIVER_OK is awaited only from who
+	 * began with ACKNOWLEDGE. */
+	if (!(d->status.bits & VTFS_STATUS_ACKNOWLEDGE))
+		return !(d->status.bits & VTFS_STATUS_FAILED);
 	return !vtfs_vu_device_has(d, VU_PF(STATUS)) ||
 	       vtfs_status_live(&d->status);
 }
