@@ -133,6 +133,17 @@ static void count_kicks(struct liar *l)
 	}
 }
 
+static void touch_held(struct liar *l)
+{
+	char byte = 0x5a;
+
+	if (!l->held)
+		return;
+	for (size_t i = 0; i < l->held->room_len; i += 512)
+		liar_write(l->held, i, &byte, 1);
+	l->touched++;
+}
+
 static void queue_end(struct liar_queue *q)
 {
 	if (!q->vq)
@@ -155,9 +166,11 @@ static int op_set_status(struct virtiofs_transport *t, uint8_t status)
 	l->status = status;
 	if (l->refuses_features)
 		l->status &= (uint8_t)~8u;
-	if (!status)
+	if (!status) {
+		touch_held(l);
 		for (unsigned i = 0; i < LIAR_QUEUES; i++)
 			queue_end(&l->q[i]);
+	}
 	return 0;
 }
 
@@ -257,6 +270,7 @@ static int op_stop_queue(struct virtiofs_transport *t, unsigned vq)
 	note(to_liar(t), "stop %u;", vq);
 	if (r < 0)
 		return r;
+	touch_held(to_liar(t));
 	queue_end(&to_liar(t)->q[vq]);
 	return 0;
 }

@@ -22,6 +22,8 @@ struct liar_queue {
 	struct vtfs_queue_setup setup; /* fds are duplicates */
 };
 
+struct liar_req;
+
 struct liar {
 	struct virtiofs_transport t;
 	struct vtfs_cli_sink *sink;
@@ -52,6 +54,10 @@ struct liar {
 	struct vtfs_table *table;
 	struct liar_queue q[LIAR_QUEUES];
 	uint64_t early_kicks; /* notifications before DRIVER_OK */
+	/* Written to whenever a queue stops and at a reset: the last moments
+	 * at which a device may. */
+	struct liar_req *held;
+	unsigned touched;
 };
 
 enum { LIAR_NONE, LIAR_MAP, LIAR_START_QUEUE, LIAR_STOP_QUEUE, LIAR_FEATURES };
