@@ -19,6 +19,7 @@ static int setup(void **state)
 	struct program *p = calloc(1, sizeof(*p));
 
 	*state = p;
+	p->max_write = 8192;
 	program_open(p, 0);
 	return 0;
 }
@@ -73,6 +74,10 @@ static void in_len_is_not_what_is_readable(void **state)
 
 	for (unsigned i = 0; i < 5; i++) {
 		put_frame(p, 0, FUSE_GETATTR, "0123456789abcdef", 16);
+		frame_of(p, 0)->len = lies[i];
+		is_refused(p, 0, 56);
+		/* Of an opcode whose length nothing else tells. */
+		put_frame(p, 0, 0xbad, "0123456789abcdef", 16);
 		frame_of(p, 0)->len = lies[i];
 		is_refused(p, 0, 56);
 	}
@@ -202,6 +207,29 @@ static void write_size_is_not_what_follows(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		w.in.size = lies[i];
 		frame_is_refused(p, FUSE_WRITE, &w, sizeof(w));
+	}
+}
+
+/* covers: FUSE-DEV-06 */
+static void write_is_longer_than_agreed(void **state)
+{
+	struct program *p = *state;
+	struct {
+		struct fuse_write_in in;
+		char data[8192 + 1];
+	} w = {.in.size = 0};
+
+	for (uint32_t len = 8191; len <= 8193; len++) {
+		w.in.size = len;
+		if (len > 8192) {
+			frame_is_refused(p, FUSE_WRITE, &w, 40 + len);
+			continue;
+		}
+		send_frame(p, 1, 0, FUSE_WRITE, &w, 40 + len, 24);
+		program_run(p);
+		assert_int_equal(reply_of(p, 1, 0), 0);
+		assert_int_equal(p->reqs[0]->data_len, len);
+		p->cnt = 0;
 	}
 }
 
@@ -444,6 +472,7 @@ int main(void)
 	    T(fixed_arguments_cut_or_grown),
 	    T(name_longer_than_any_buffer),
 	    T(write_size_is_not_what_follows),
+	    T(write_is_longer_than_agreed),
 	    T(forget_count_is_not_what_follows),
 	    T(mapping_count_is_not_what_follows),
 	    T(forget_cut_short),

@@ -264,9 +264,9 @@ static void many_threads_answer_each_request_once(void **state)
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 4000, NULL);
+	finish(&rig);
 	assert_int_equal(value(&rig.answered), 4000);
 	assert_int_equal(value(&rig.gone), 0);
-	finish(&rig);
 }
 
 static void owner_answers_in_batches(void **state)
@@ -275,8 +275,8 @@ static void owner_answers_in_batches(void **state)
 
 	start(&rig, 0);
 	pump(&rig, 4000, NULL);
-	assert_int_equal(value(&rig.answered), 4000);
 	finish(&rig);
+	assert_int_equal(value(&rig.answered), 4000);
 }
 
 static void send_interrupts(struct rig *rig, unsigned round)
@@ -308,8 +308,8 @@ static void interrupts_race_with_replies(void **state)
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 4000, send_interrupts);
-	assert_int_equal(value(&rig.answered), 4000);
 	finish(&rig);
+	assert_int_equal(value(&rig.answered), 4000);
 }
 
 /* No worker answers before its request was interrupted: none is missed, be the
@@ -320,8 +320,8 @@ static void no_interrupt_is_lost(void **state)
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 800, send_interrupts);
-	assert_int_equal(value(&rig.answered), 800);
 	finish(&rig);
+	assert_int_equal(value(&rig.answered), 800);
 }
 
 static void wait_for(unsigned *counter, unsigned before)
@@ -348,8 +348,8 @@ static void memory_changes_while_queues_run(void **state)
 
 	start(&rig, VIRTIOFS_DEVQ_SHARED_REPLY);
 	pump(&rig, 1600, change_memory);
-	assert_int_equal(value(&rig.answered), 1600);
 	finish(&rig);
+	assert_int_equal(value(&rig.answered), 1600);
 }
 
 /* Reset, or a lost peer, at any moment. */
