@@ -45,5 +45,8 @@ void put_file(struct put_dir *dir, const char *name, int fd,
 uint32_t put_keep_bits(const struct copy *cp, const struct stat *st,
 		       const struct fuse_attr *now);
 uint32_t put_keep_next(uint32_t bits);
+/* Set-id bits are kept only with the owner they were meant for. */
+void put_keep_mode(const struct copy *cp, struct stat *st,
+		   const struct fuse_attr *now);
 
 #endif

@@ -39,6 +39,17 @@ uint32_t put_keep_next(uint32_t bits)
 	return bits;
 }
 
+void put_keep_mode(const struct copy *cp, struct stat *st,
+		   const struct fuse_attr *now)
+{
+	if (cp->root || S_ISDIR(st->st_mode))
+		return;
+	if (now->uid != st->st_uid)
+		st->st_mode &= ~(mode_t)S_ISUID;
+	if (now->gid != st->st_gid)
+		st->st_mode &= ~(mode_t)S_ISGID;
+}
+
 static void free_dir(struct put_dir *dir)
 {
 	free(dir->from);

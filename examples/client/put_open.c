@@ -10,8 +10,10 @@
 static void created(struct put_file *f)
 {
 	f->made = true;
-	if (f->job.cp->keep)
-		f->keep = put_keep_bits(f->job.cp, &f->st, &f->node.attr);
+	if (!f->job.cp->keep)
+		return;
+	put_keep_mode(f->job.cp, &f->st, &f->node.attr);
+	f->keep = put_keep_bits(f->job.cp, &f->st, &f->node.attr);
 }
 
 static void create_done(struct io_req *rq)

@@ -279,6 +279,25 @@ class Commands(ClientCase):
         st = os.stat(self.path('back/s'))
         self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (123, 456, 0o6755))
 
+    @unittest.skipIf(os.geteuid(), 'needs root, to be somebody else')
+    def test_somebody_else_keeps_what_is_his_to_keep(self):
+        self.write('t/s', b'1', 0o6755)
+        os.chown(self.path('t/s'), 123, 456)
+        os.chmod(self.path('t/s'), 0o6755)
+        os.chmod(self.tmp, 0o777)
+        os.chmod(self.sock, 0o777)
+        who = {'user': 65534, 'group': 65534, 'extra_groups': ()}
+        self.root.children[b'sub'].children[b'mine'] = n = file(b'x', 0o4755)
+        n.uid = n.gid = 65534
+        self.root.children[b'sub'].children[b'other'] = n = file(b'x', 0o4755)
+        n.uid = 123
+        self.ok('get', '-r', 'sub', 'mysub', **who)
+        self.assertEqual(os.stat(self.path('mysub/mine')).st_mode & 0o7777, 0o4755)
+        self.assertEqual(os.stat(self.path('mysub/other')).st_mode & 0o7777, 0o755)
+        self.ok('put', '-r', 't', 'new', **who)
+        n = self.root.children[b'new'].children[b's']
+        self.assertEqual((n.uid, n.mode & 0o7777), (65534, 0o755))
+
     def test_put_refuses(self):
         self.write('a', b'a')
         os.mkdir(self.path('d'))

@@ -210,6 +210,28 @@ class Lies(ClientCase):
         s.op_init = op_init
         self.assertIn(self.sock, self.fails('info', clean=False))
 
+    def test_device_of_another_type(self):
+        """As a block device: no hiprio queue, sizes where the tag is, and a
+        status byte for every request."""
+        s = FuseServer()
+        self.serve(s, request_queues=0)
+        self.assertIn('queue', self.fails('info', clean=False))
+        for tag in (b'', b'\0P\0\0'):
+            self.peer.close()
+            os.unlink(self.sock)
+            self.serve(s, tag=tag)
+            self.assertIn('tag is empty', self.fails('info', clean=False))
+        self.peer.close()
+        os.unlink(self.sock)
+        self.serve(s, tag=b'\x01P\0\0')
+
+        def reply(chain, unique, payload, error=0):
+            chain.write(bytes(chain.room - 1) + b'\2')
+            chain.queue.push(chain.head, chain.room)
+        s.reply = reply
+        err = self.fails('info', opts=('--timeout', '5'), clean=False)
+        self.assertIn('cannot connect', err)
+
     def test_no_config_space_and_a_tag(self):
         self.serve(protocol=0)
         out = self.ok('info', opts=('--tag', 'mine'))
