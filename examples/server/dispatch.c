@@ -87,7 +87,7 @@ static int run(struct fs *fs, struct virtiofs_req *req)
 	return op->fn(fs, req);
 }
 
-int fs_request(struct fs *fs, struct virtiofs_req *req)
+static int serve(struct fs *fs, struct virtiofs_req *req)
 {
 	uint32_t opcode = req->in->opcode;
 	int r;
@@ -99,6 +99,16 @@ int fs_request(struct fs *fs, struct virtiofs_req *req)
 	r = run(fs, req);
 	stats_count(opcode, r < 0);
 	return r < 0 ? virtiofs_req_error(req, r) : 0;
+}
+
+int fs_request(struct fs *fs, struct virtiofs_req *req)
+{
+	int r;
+
+	fs_thread_busy(true);
+	r = serve(fs, req);
+	fs_thread_busy(false);
+	return r;
 }
 
 int arg_string(const struct virtiofs_req *req, size_t offset, const char **ret)

@@ -16,7 +16,20 @@
 #include "node.h"
 #include "stats.h"
 
-static __thread char *scratch;
+/*
+ * A thread that serves requests. A session may end as soon as the last reply
+ * is out, while the operation that sent it still lets go of what it used: the
+ * reset waits until nobody is busy. That is short, since nothing new is handed
+ * out meanwhile.
+ */
+struct fs_thread {
+	_Atomic bool busy; /* owner: the thread */
+	struct fs *fs;
+	struct fs_thread *next;
+	char scratch[2][SCRATCH_SIZE];
+};
+
+static __thread struct fs_thread *self;
 
 static uint32_t timeout_of(enum cache_mode mode)
 {
@@ -39,6 +52,7 @@ int fs_init(struct fs *fs, const struct fs_opts *opts, int proc_fd, int root_fd)
 	fs->proc_fd = proc_fd;
 	fs->root_fd = root_fd;
 	fs->timeout = timeout_of(opts->cache);
+	pthread_mutex_init(&fs->threads_lock, NULL);
 	r = fhandle_check(fs);
 	if (r < 0)
 		return r;
@@ -52,6 +66,19 @@ void fs_free(struct fs *fs)
 	node_table_free(fs);
 }
 
+static int add_thread(struct fs *fs)
+{
+	self = calloc(1, sizeof(*self));
+	if (!self)
+		return -ENOMEM;
+	self->fs = fs;
+	pthread_mutex_lock(&fs->threads_lock);
+	self->next = fs->threads;
+	fs->threads = self;
+	pthread_mutex_unlock(&fs->threads_lock);
+	return 0;
+}
+
 int fs_thread_start(struct fs *fs)
 {
 	/* From here on umask(2) and the working directory are the thread's. */
@@ -60,19 +87,45 @@ int fs_thread_start(struct fs *fs)
 	umask(0);
 	if (fchdir(fs->proc_fd) < 0)
 		return -errno;
-	scratch = malloc(2 * SCRATCH_SIZE);
-	return scratch ? 0 : -ENOMEM;
+	return add_thread(fs);
 }
 
 void fs_thread_end(void)
 {
-	free(scratch);
-	scratch = NULL;
+	struct fs_thread **p;
+	struct fs *fs;
+
+	if (!self)
+		return;
+	fs = self->fs;
+	pthread_mutex_lock(&fs->threads_lock);
+	p = &fs->threads;
+	while (*p != self)
+		p = &(*p)->next;
+	*p = self->next;
+	pthread_mutex_unlock(&fs->threads_lock);
+	free(self);
+	self = NULL;
+}
+
+void fs_thread_busy(bool busy)
+{
+	atomic_store_explicit(&self->busy, busy, memory_order_release);
+}
+
+static void wait_for_threads(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->threads_lock);
+	for (struct fs_thread *t = fs->threads; t; t = t->next) {
+		while (atomic_load_explicit(&t->busy, memory_order_acquire))
+			sched_yield();
+	}
+	pthread_mutex_unlock(&fs->threads_lock);
 }
 
 void *fs_scratch(unsigned idx)
 {
-	return scratch + (size_t)idx * SCRATCH_SIZE;
+	return self->scratch[idx];
 }
 
 int fs_fd_take(struct fs *fs)
@@ -128,6 +181,7 @@ void fs_on_reset(void *userdata)
 	struct fs *fs = userdata;
 	int r;
 
+	wait_for_threads(fs);
 	slots_clear(&fs->handles);
 	r = node_table_reset(fs);
 	if (r < 0)

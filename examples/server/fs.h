@@ -16,6 +16,7 @@
 #include "options.h"
 #include "slots.h"
 
+struct fs_thread;
 struct node;
 
 /* What was agreed with the client at FUSE_INIT. */
@@ -54,6 +55,8 @@ struct fs {
 	uint32_t timeout; /* seconds that names and attributes keep */
 	_Atomic uint32_t agreed;
 	_Atomic uint64_t fd_cnt;
+	pthread_mutex_t threads_lock;
+	struct fs_thread *threads; /* under threads_lock */
 	struct slots nodes;
 	struct slots handles;
 	struct node_table table;
@@ -70,6 +73,8 @@ void fs_thread_end(void);
 #define SCRATCH_SIZE (128u << 10)
 /* Two pieces of SCRATCH_SIZE that are the calling thread's. */
 void *fs_scratch(unsigned idx);
+/* Around each request, replies included. */
+void fs_thread_busy(bool busy);
 
 /* Serve one request; always consumes it. */
 int fs_request(struct fs *fs, struct virtiofs_req *req);
