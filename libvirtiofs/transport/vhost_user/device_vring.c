@@ -124,17 +124,24 @@ static int start(struct vu_device *d, struct vu_vring *v)
 	return r;
 }
 
+/* QEMU 7.2 negotiates STATUS for its file systems, writes FEATURES_OK alone,
+ * and no status after it: DRIVER_OK is not awaited from who left out
+ * ACKNOWLEDGE. */
+static bool driver_ok(const struct vu_device *d)
+{
+	const uint8_t both = VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_FEATURES_OK;
+
+	if (!vtfs_vu_device_has(d, VU_PF(STATUS)))
+		return true;
+	if ((d->status.bits & both) == VTFS_STATUS_FEATURES_OK)
+		return !(d->status.bits & VTFS_STATUS_FAILED);
+	return vtfs_status_live(&d->status);
+}
+
 static bool wants(const struct vu_device *d, const struct vu_vring *v)
 {
-	if (!v->started || !v->enabled || !d->mem.table || !d->status.chosen)
-		return false;
-	/* QEMU 7.2 negotiates STATUS for its file systems, sends FEATURES_OK
-	 * alone, and no status after it: DRIVER_OK is awaited only from who
-	 * began with ACKNOWLEDGE. */
-	if (!(d->status.bits & VTFS_STATUS_ACKNOWLEDGE))
-		return !(d->status.bits & VTFS_STATUS_FAILED);
-	return !vtfs_vu_device_has(d, VU_PF(STATUS)) ||
-	       vtfs_status_live(&d->status);
+	return v->started && v->enabled && d->mem.table && d->status.chosen &&
+	       driver_ok(d);
 }
 
 static void stop(struct vu_device *d, struct vu_vring *v)
