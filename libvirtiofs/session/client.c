@@ -29,8 +29,7 @@ static void sink_config_changed(struct vtfs_cli_sink *s)
 
 static void sink_lost(struct vtfs_cli_sink *s, int error)
 {
-	from_sink(s)->connected = false;
-	vtfs_client_lost(from_sink(s), error);
+	vtfs_client_hung_up(from_sink(s), error);
 }
 
 static const struct vtfs_cli_sink_ops sink_ops = {

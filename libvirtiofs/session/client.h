@@ -25,6 +25,7 @@
 
 #include "base/evfd.h"
 #include "base/log.h"
+#include "fuse/forgets.h"
 #include "mem/pool.h"
 #include "session/cliq.h"
 #include "transport/transport.h"
@@ -59,11 +60,6 @@ struct vtfs_hislot {
 	uint16_t tries;
 	uint32_t slot;
 	uint64_t target; /* unique; 0: FORGET */
-};
-
-struct vtfs_forgets { /* nodeid -> count, open addressing */
-	struct fuse_forget_one *tab;
-	size_t cap, cnt; /* cap: a power of two, or 0 */
 };
 
 struct vtfs_hiprio {
@@ -138,6 +134,8 @@ void vtfs_fd_kick(int fd);	     /* an eventfd that the peer shares */
 int vtfs_ms_left(uint64_t deadline); /* -1: for ever */
 /* The peer is gone: state, and every owner is woken. */
 void vtfs_client_lost(struct virtiofs_client *c, int error);
+/* The same, and the transport has to connect again. With tlock held. */
+void vtfs_client_hung_up(struct virtiofs_client *c, int error);
 /* Look at the transport, without waiting. */
 void vtfs_client_look(struct virtiofs_client *c);
 /* With lock held: collect from all queues that nobody took. */

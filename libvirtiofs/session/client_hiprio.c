@@ -58,7 +58,7 @@ void vtfs_hiprio_fini(struct virtiofs_client *c)
 
 	vtfs_vq_drv_free(hi->vq);
 	free(hi->slots);
-	free(hi->parked.tab);
+	vtfs_forgets_free(&hi->parked);
 	if (hi->kick_fd >= 0)
 		close(hi->kick_fd);
 	if (hi->call_fd >= 0)
@@ -69,10 +69,7 @@ static void hiprio_fail(struct vtfs_hiprio *hi, int error)
 {
 	/* The session's nodes are gone with it. */
 	hi->dead = error;
-	hi->parked.cnt = 0;
-	if (hi->parked.tab)
-		memset(hi->parked.tab, 0,
-		       hi->parked.cap * sizeof(*hi->parked.tab));
+	vtfs_forgets_clear(&hi->parked);
 	hi->intr_waiting = 0;
 	hi->posted = 0;
 	vtfs_store_once(&hi->pending, 0);
@@ -118,90 +115,6 @@ void vtfs_hiprio_close(struct virtiofs_client *c, int error)
 	hi->vq = NULL;
 	hi->area = NULL;
 	pthread_mutex_unlock(&hi->lock);
-}
-
-/* ---- parked forgets ---- */
-
-static size_t forget_at(const struct vtfs_forgets *f, uint64_t nodeid)
-{
-	size_t i = (size_t)((nodeid * 0x9e3779b97f4a7c15ULL) >> 20);
-
-	for (i &= f->cap - 1; f->tab[i].nlookup && f->tab[i].nodeid != nodeid;)
-		i = (i + 1) & (f->cap - 1);
-	return i;
-}
-
-static int forgets_grow(struct vtfs_forgets *f)
-{
-	struct vtfs_forgets n = {.cap = f->cap ? f->cap * 2 : 64};
-
-	if (f->cap && f->cnt * 4 < f->cap * 3)
-		return 0;
-	n.tab = calloc(n.cap, sizeof(*n.tab));
-	if (!n.tab)
-		return vtfs_fail(-ENOMEM, "%zu forgets wait", f->cnt);
-	for (size_t i = 0; i < f->cap; i++)
-		if (f->tab[i].nlookup)
-			n.tab[forget_at(&n, f->tab[i].nodeid)] = f->tab[i];
-	n.cnt = f->cnt;
-	free(f->tab);
-	*f = n;
-	return 0;
-}
-
-static int forgets_add(struct vtfs_forgets *f, uint64_t nodeid, uint64_t count)
-{
-	size_t i;
-	int r;
-
-	r = forgets_grow(f);
-	if (r < 0)
-		return r;
-	i = forget_at(f, nodeid);
-	if (!f->tab[i].nlookup)
-		f->cnt++;
-	else if (count > UINT64_MAX - f->tab[i].nlookup)
-		return vtfs_fail(-EINVAL, "more than 2^64 lookups");
-	f->tab[i].nodeid = nodeid;
-	f->tab[i].nlookup += count;
-	return 0;
-}
-
-/* Close the gap at i: move up what a search would now miss. */
-static void forgets_remove(struct vtfs_forgets *f, size_t i)
-{
-	size_t j = i;
-
-	f->tab[i].nlookup = 0;
-	f->cnt--;
-	for (;;) {
-		struct fuse_forget_one one;
-
-		j = (j + 1) & (f->cap - 1);
-		if (!f->tab[j].nlookup)
-			return;
-		one = f->tab[j];
-		f->tab[j].nlookup = 0;
-		f->tab[forget_at(f, one.nodeid)] = one;
-	}
-}
-
-/* Up to max of them, taken out. */
-static uint32_t forgets_take(struct vtfs_forgets *f, struct fuse_forget_one *to,
-			     size_t max)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < f->cap && n < max && f->cnt;) {
-		if (!f->tab[i].nlookup) {
-			i++;
-			continue;
-		}
-		to[n++] = f->tab[i];
-		/* Another may have moved here. */
-		forgets_remove(f, i);
-	}
-	return n;
 }
 
 /* ---- sending ---- */
@@ -267,13 +180,13 @@ static void send_parked(struct vtfs_hiprio *hi)
 	uint32_t n;
 
 	while (hi->parked.cnt && has_room(hi)) {
-		n = forgets_take(&hi->parked, some, BATCH_MAX);
+		n = vtfs_forgets_take(&hi->parked, some, BATCH_MAX);
 		if (post_forgets(hi, some, n) >= 0)
 			continue;
 		/* Back to where they were: there is space for them. */
 		while (n--)
-			forgets_add(&hi->parked, some[n].nodeid,
-				    some[n].nlookup);
+			vtfs_forgets_add(&hi->parked, some[n].nodeid,
+					 some[n].nlookup);
 		return;
 	}
 }
@@ -443,7 +356,7 @@ static int forget(struct virtiofs_client *c, uint64_t nodeid, uint64_t nlookup)
 	if (!hi->parked.cnt && has_room(hi))
 		r = post_forgets(hi, &one, 1);
 	else
-		r = forgets_add(&hi->parked, nodeid, nlookup);
+		r = vtfs_forgets_add(&hi->parked, nodeid, nlookup);
 	hiprio_run(c);
 	return r;
 }

@@ -227,7 +227,7 @@ static int map_now(struct virtiofs_client *c, struct vtfs_reg *reg)
 	if (r == -EAGAIN)
 		r = vtfs_fail(-ETIMEDOUT, "the device does not map memory");
 	if (r == -ENOTCONN || r == -ETIMEDOUT)
-		vtfs_client_lost(c, r);
+		vtfs_client_hung_up(c, r);
 	pthread_mutex_unlock(&c->tlock);
 	if (r >= 0)
 		vtfs_regs_publish(reg, peer);
@@ -247,7 +247,7 @@ static int unmap_now(struct virtiofs_client *c, const struct vtfs_reg *reg)
 	if (r == -EAGAIN)
 		r = vtfs_fail(-ETIMEDOUT, "the device does not unmap memory");
 	if (r == -ENOTCONN || r == -ETIMEDOUT)
-		vtfs_client_lost(c, r);
+		vtfs_client_hung_up(c, r);
 	pthread_mutex_unlock(&c->tlock);
 	return r;
 }

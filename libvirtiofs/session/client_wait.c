@@ -79,6 +79,12 @@ void vtfs_client_lost(struct virtiofs_client *c, int error)
 		vtfs_evfd_signal(c->queues[i].wake_fd);
 }
 
+void vtfs_client_hung_up(struct virtiofs_client *c, int error)
+{
+	c->connected = false;
+	vtfs_client_lost(c, error);
+}
+
 /* A configuration change: is it DEVICE_NEEDS_RESET? virtio 1.4, 3.2.1 */
 static int check_status(struct virtiofs_client *c)
 {
@@ -114,7 +120,7 @@ void vtfs_client_look(struct virtiofs_client *c)
 	if (vtfs_client_running(c)) {
 		r = c->t->cli->dispatch(c->t);
 		if (r < 0)
-			vtfs_client_lost(c, r);
+			vtfs_client_hung_up(c, r);
 		else
 			check_status(c);
 	}

@@ -111,7 +111,7 @@ struct virtiofs_op *virtiofs_cliq_get_op(struct virtiofs_cliq *q)
 	s = vtfs_cliq_get(q);
 	if (!s)
 		return NULL;
-	s->op.arg = vtfs_slot_area(q, s) + sizeof(struct fuse_in_header);
+	s->op.arg = vtfs_slot_arg(q, s);
 	vtfs_slots_push(q, &q->staged, s);
 	return &s->op;
 }

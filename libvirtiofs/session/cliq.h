@@ -175,9 +175,13 @@ struct vtfs_cslot *vtfs_slots_pop(struct virtiofs_cliq *q,
 void vtfs_slots_remove(struct virtiofs_cliq *q, struct vtfs_slots *l,
 		       struct vtfs_cslot *s);
 
-/* cliq_data.c: a request's bytes. */
-/* Judge the op and copy what the caller may reuse. 0, or the op's fault. */
+/* cliq_op.c: judge the op and copy what the caller may reuse. 0, or the op's
+ * fault. */
 int vtfs_slot_prepare(struct virtiofs_cliq *q, struct vtfs_cslot *s);
+/* cliq_data.c: a request's bytes. */
+/* Pin what is registered; small bytes ride beside the headers. -EFAULT: they
+ * would be copied, and the caller said no. */
+int vtfs_slot_place(struct virtiofs_cliq *q, struct vtfs_cslot *s);
 /* Into the ring. 0; -ENOSPC for now; or the op's fault. */
 int vtfs_slot_add(struct virtiofs_cliq *q, struct vtfs_cslot *s);
 /* The device used len bytes: judge them, hand them over. */
@@ -198,5 +202,12 @@ static inline unsigned char *vtfs_slot_area(const struct virtiofs_cliq *q,
 					    const struct vtfs_cslot *s)
 {
 	return q->area + (size_t)(s - q->slots) * VTFS_SLOT_BYTES;
+}
+
+/* Where its arguments begin. */
+static inline unsigned char *vtfs_slot_arg(const struct virtiofs_cliq *q,
+					   const struct vtfs_cslot *s)
+{
+	return vtfs_slot_area(q, s) + sizeof(struct fuse_in_header);
 }
 #endif

@@ -19,6 +19,8 @@
 
 #include <virtiofs/client.h>
 
+#include "wire/ring.h"
+
 static struct liar *to_liar(const struct virtiofs_transport *t)
 {
 	return (struct liar *)(uintptr_t)t;
@@ -399,6 +401,29 @@ void liar_used(struct liar *l, struct liar_req *req, uint32_t used)
 	vtfs_vq_dev_push(q->vq, req->id, req->ring_cnt, used);
 	if (vtfs_vq_dev_publish(q->vq) > 0)
 		assert_int_equal(write(q->setup.call_fd, &one, 8), 8);
+}
+
+static struct vtfs_wire_used *used_ring(struct liar *l, unsigned vq)
+{
+	return vtfs_table_ptr(l->table, l->q[vq].setup.device,
+			      sizeof(struct vtfs_wire_used));
+}
+
+void liar_raw_index(struct liar *l, unsigned vq, uint16_t add)
+{
+	struct vtfs_wire_used *used = used_ring(l, vq);
+
+	used->idx = (uint16_t)(used->idx + add);
+}
+
+void liar_raw_used(struct liar *l, unsigned vq, uint32_t id, uint32_t len)
+{
+	struct vtfs_wire_used *used = used_ring(l, vq);
+	unsigned at = used->idx & (l->q[vq].setup.num - 1);
+
+	used->ring[at].id = id;
+	used->ring[at].len = len;
+	used->idx++;
 }
 
 void liar_reply(struct liar *l, struct liar_req *req, int error, const void *p,

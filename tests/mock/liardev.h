@@ -85,6 +85,11 @@ int liar_pop(struct liar *l, unsigned vq, struct liar_req *req);
 void liar_write(struct liar_req *req, size_t off, const void *p, size_t n);
 /* Give it back with that used length. */
 void liar_used(struct liar *l, struct liar_req *req, uint32_t used);
+/* A used element of a split ring, by hand: the ring's own half knows nothing of
+ * it. */
+void liar_raw_used(struct liar *l, unsigned vq, uint32_t id, uint32_t len);
+/* The used index, as far as it went, plus that. */
+void liar_raw_index(struct liar *l, unsigned vq, uint16_t add);
 /* An honest answer. */
 void liar_reply(struct liar *l, struct liar_req *req, int error, const void *p,
 		size_t len);
