@@ -81,7 +81,8 @@ struct virtiofs_device_ops {
 
 struct virtiofs_device_opts {
 	size_t size;
-	const char *tag;		/* up to 36 bytes */
+	const char *tag;		/* up to 36 bytes; NULL or empty: no
+					 * config space, the front-end has one */
 	uint32_t num_request_queues;	/* default 1 */
 	uint32_t queue_size;		/* offered, where the device decides: 1024 */
 	uint32_t max_write;		/* default 1 MiB */

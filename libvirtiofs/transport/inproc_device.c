@@ -110,6 +110,10 @@ static void do_set_features(struct device *d)
 
 static void do_get_config(struct device *d)
 {
+	if (!vtfs_config_there(d->sink)) {
+		finish(d, -EOPNOTSUPP);
+		return;
+	}
 	d->sink->ops->config(d->sink, d->call.bytes, d->call.len,
 			     (size_t)d->call.arg);
 	finish(d, 0);

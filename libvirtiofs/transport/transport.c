@@ -32,6 +32,14 @@ uint32_t vtfs_features_vq_flags(uint64_t features)
 	return flags;
 }
 
+bool vtfs_config_there(struct vtfs_dev_sink *s)
+{
+	char first = 0;
+
+	s->ops->config(s, &first, sizeof(first), VTFS_CONFIG_TAG);
+	return first;
+}
+
 void virtiofs_transport_free(struct virtiofs_transport *t)
 {
 	if (t)

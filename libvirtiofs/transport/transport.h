@@ -101,6 +101,10 @@ struct vtfs_dev_sink {
 	const struct vtfs_log *log;
 };
 
+/* Is there a config space to show? Without a tag there is none: then whoever
+ * carries the device to a driver has its own (QEMU), or tells the client. */
+bool vtfs_config_there(struct vtfs_dev_sink *s);
+
 struct vtfs_dev_ops {
 	/* Called once, by device_new: the session is there. */
 	int (*attach)(struct virtiofs_transport *t, struct vtfs_dev_sink *sink);

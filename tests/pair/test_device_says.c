@@ -234,6 +234,30 @@ static void config_space_is_there_before_features_ok(void **state)
 	}
 }
 
+/* A back-end whose front-end has the tag: what it does not know it does not
+ * show, rather than a tag that no driver takes. */
+static void device_without_tag_has_no_config_space(void **state)
+{
+	static const char *const tags[] = { NULL, "" };
+	size_t i, k;
+
+	for (i = 0; i < TRANSPORTS; i++) {
+		for (k = 0; k < 2; k++) {
+			struct virtiofs_device_opts opts = {
+				.size = sizeof(opts), .tag = tags[k],
+			};
+			unsigned char cfg[40];
+			struct pair p;
+
+			open_pair(&p, transports[i], &opts);
+			assert_int_equal(AWAIT(&p, p.t->cli->get_config(
+							   p.t, cfg, 40, 0)),
+					 -EOPNOTSUPP);
+			close_pair(&p);
+		}
+	}
+}
+
 static void tag_that_is_no_tag_is_refused(void **state)
 {
 	const struct virtiofs_device_ops ops = { .size = sizeof(ops),
@@ -380,6 +404,7 @@ int main(void)
 		cmocka_unit_test(offers_only_what_it_can_do),
 		cmocka_unit_test(features_it_lacks_are_refused),
 		cmocka_unit_test(config_space_is_there_before_features_ok),
+		cmocka_unit_test(device_without_tag_has_no_config_space),
 		cmocka_unit_test(tag_that_is_no_tag_is_refused),
 		cmocka_unit_test(status_is_0_at_first_and_after_a_reset),
 		cmocka_unit_test(every_valid_subset_is_agreed_to_and_again),

@@ -36,21 +36,28 @@ static int set_features(struct vu_device *d)
 	return vtfs_vu_vrings_update(d);
 }
 
+static uint64_t offered_protocol(struct vu_device *d)
+{
+	return vtfs_config_there(d->sink) ? VU_DEVICE_PF :
+					    VU_DEVICE_PF & ~VU_PF(CONFIG);
+}
+
 static int get_protocol_features(struct vu_device *d)
 {
-	return vtfs_vu_device_reply_u64(d, VU_DEVICE_PF);
+	return vtfs_vu_device_reply_u64(d, offered_protocol(d));
 }
 
 static int set_protocol_features(struct vu_device *d)
 {
 	uint64_t v = d->rx.payload.u64;
+	uint64_t beyond = v & ~offered_protocol(d);
 
-	if (v & ~VU_DEVICE_PF)
+	if (beyond)
 		return vtfs_fail(-EINVAL,
 				 "SET_PROTOCOL_FEATURES 0x%llx, of which 0x%llx "
 				 "was not offered",
 				 (unsigned long long)v,
-				 (unsigned long long)(v & ~VU_DEVICE_PF));
+				 (unsigned long long)beyond);
 	d->protocol = v;
 	return vtfs_vu_vrings_update(d);
 }
