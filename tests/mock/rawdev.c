@@ -113,11 +113,23 @@ void raw_queue_init(struct raw *raw, unsigned vq, unsigned num)
 	q->next_used = 0;
 }
 
-void raw_init(struct raw *raw, uint64_t features)
+/* Bytes [off, off + len) of the memory as region number id. */
+static void add(struct raw *raw, uint64_t off, uint64_t len, uint16_t id)
 {
 	struct vtfs_region_desc d = {
-	    .peer_addr = RAW_ADDR, .user_addr = RAW_ADDR, .len = RAW_LEN};
+	    .peer_addr = RAW_ADDR + off,
+	    .user_addr = RAW_ADDR + off,
+	    .len = len,
+	    .fd_offset = off,
+	    .fd = raw->one_view ? -1 : raw->memfd,
+	    .addr = raw->mem + off,
+	};
 
+	must(vtfs_region_new(&raw->regions[id], &d, id) == 0);
+}
+
+void raw_init(struct raw *raw, uint64_t features)
+{
 	memset(raw, 0, sizeof(*raw));
 	raw->base.name = "raw:";
 	raw->base.dev = &raw_ops;
@@ -134,14 +146,20 @@ void raw_init(struct raw *raw, uint64_t features)
 	raw->mem = mmap(NULL, RAW_LEN + RAW_REGIONS * RAW_REGION_LEN,
 			PROT_READ | PROT_WRITE, MAP_SHARED, raw->memfd, 0);
 	must(raw->mem != MAP_FAILED);
-	d.fd = raw->memfd;
-	must(vtfs_region_new(&raw->regions[0], &d, 0) == 0);
+	add(raw, 0, RAW_LEN, 0);
 	raw->region_cnt = 1;
 	pthread_mutex_init(&raw->lock, NULL);
 	for (unsigned i = 0; i < RAW_QUEUES; i++) {
 		raw->q[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		raw->q[i].call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	}
+}
+
+void raw_one_view(struct raw *raw)
+{
+	raw->one_view = true;
+	vtfs_region_put(raw->regions[0]);
+	add(raw, 0, RAW_LEN, 0);
 }
 
 void raw_fini(struct raw *raw)
@@ -243,17 +261,9 @@ void raw_lost(struct raw *raw, uint64_t unused)
 void raw_add_region(struct raw *raw, uint64_t unused)
 {
 	unsigned i = raw->region_cnt;
-	uint64_t off = RAW_LEN + i * RAW_REGION_LEN;
-	struct vtfs_region_desc d = {
-	    .peer_addr = RAW_ADDR + off,
-	    .user_addr = RAW_ADDR + off,
-	    .len = RAW_REGION_LEN,
-	    .fd_offset = off,
-	    .fd = raw->memfd,
-	};
 
 	must(i < RAW_REGIONS);
-	must(vtfs_region_new(&raw->regions[i], &d, (uint16_t)i) == 0);
+	add(raw, RAW_LEN + i * RAW_REGION_LEN, RAW_REGION_LEN, (uint16_t)i);
 	raw->region_cnt++;
 	give_table(raw);
 }

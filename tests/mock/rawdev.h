@@ -42,6 +42,7 @@ struct raw {
 	uint64_t features;
 	unsigned char *mem; /* the driver's mapping */
 	int memfd;
+	bool one_view;
 	struct vtfs_region *regions[RAW_REGIONS];
 	unsigned region_cnt;
 	struct raw_queue q[RAW_QUEUES];
@@ -66,6 +67,9 @@ struct raw {
 
 /* Features to negotiate, 0: VERSION_1 and INDIRECT. */
 void raw_init(struct raw *raw, uint64_t features);
+/* The device reads and writes the driver's own mapping: TSan then sees what the
+ * ring orders. Before the device is made. */
+void raw_one_view(struct raw *raw);
 /* After the device was freed. */
 void raw_fini(struct raw *raw);
 

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/shared.h"
 #include "rawfuse.h"
 
 #define WORKERS 2
@@ -35,6 +36,7 @@ struct rig {
 	uint32_t answered; /* atomic */
 	uint32_t gone;	   /* atomic: answers of -ENOTCONN */
 	uint32_t resets;   /* atomic */
+	uint32_t flags;	   /* the device's */
 	bool by_owner;	   /* the owner answers, no workers */
 	bool until_told;   /* workers wait for an interrupt */
 };
@@ -49,9 +51,18 @@ static uint32_t value(uint32_t *n)
 	return __atomic_load_n(n, __ATOMIC_SEQ_CST);
 }
 
+static void pass(struct rig *rig, struct virtiofs_req **reqs, int n);
+
+/* On the queues that dispatch serves. */
 static int on_request(struct virtiofs_req *req)
 {
-	return virtiofs_req_error(req, 0);
+	struct rig *rig = req->userdata;
+
+	if (!(rig->flags & VIRTIOFS_DEVICE_SHARED_REPLY))
+		return virtiofs_req_error(req, 0);
+	add_one(&rig->waiting);
+	pass(rig, &req, 1);
+	return 0;
 }
 
 static void on_interrupt(struct virtiofs_req *req, void *userdata)
@@ -156,7 +167,8 @@ static void open_session(struct rig *rig)
 
 	raw_calls(&rig->p.raw.q[2]);
 	send_frame(&rig->p, 2, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
-	while (rig->p.raw.q[2].used->idx == rig->p.raw.q[2].next_used)
+	while (vtfs_load_acquire(&rig->p.raw.q[2].used->idx) ==
+	       rig->p.raw.q[2].next_used)
 		poll(&fd, 1, -1);
 	assert_int_equal(reply_of(&rig->p, 2, CELLS - 1), 0);
 }
@@ -169,10 +181,11 @@ static void start(struct rig *rig, uint32_t flags)
 	    .interrupt = on_interrupt,
 	    .reset = on_reset,
 	};
-	const struct virtiofs_device_opts opts = {.size = sizeof(opts),
-						  .num_request_queues = 2};
+	const struct virtiofs_device_opts opts = {
+	    .size = sizeof(opts), .flags = rig->flags, .num_request_queues = 2};
 
 	raw_init(&rig->p.raw, 0);
+	raw_one_view(&rig->p.raw);
 	assert_int_equal(virtiofs_device_new(&rig->p.dev, &rig->p.raw.base,
 					     &ops, &opts, rig),
 			 0);
@@ -180,12 +193,15 @@ static void start(struct rig *rig, uint32_t flags)
 	program_run(&rig->p);
 	pthread_mutex_init(&rig->lock, NULL);
 	pthread_cond_init(&rig->more, NULL);
-	assert_int_equal(
-	    virtiofs_device_take_queue(rig->p.dev, 1, flags, &rig->q), 0);
+	if (!rig->flags)
+		assert_int_equal(
+		    virtiofs_device_take_queue(rig->p.dev, 1, flags, &rig->q),
+		    0);
 	pthread_create(&rig->dispatcher, NULL, run_dispatch, rig);
-	pthread_create(&rig->owner, NULL, run_owner, rig);
 	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_create(&rig->worker[i], NULL, run_worker, rig);
+	if (rig->q)
+		pthread_create(&rig->owner, NULL, run_owner, rig);
 	open_session(rig);
 }
 
@@ -193,7 +209,8 @@ static void finish(struct rig *rig)
 {
 	virtiofs_device_stop(rig->p.dev);
 	pthread_join(rig->dispatcher, NULL);
-	pthread_join(rig->owner, NULL);
+	if (rig->q)
+		pthread_join(rig->owner, NULL);
 	pthread_mutex_lock(&rig->lock);
 	rig->ended = true;
 	pthread_cond_broadcast(&rig->more);
@@ -267,6 +284,16 @@ static void many_threads_answer_each_request_once(void **state)
 	finish(&rig);
 	assert_int_equal(value(&rig.answered), 4000);
 	assert_int_equal(value(&rig.gone), 0);
+}
+
+static void many_threads_answer_what_dispatch_hands_out(void **state)
+{
+	struct rig rig = {.flags = VIRTIOFS_DEVICE_SHARED_REPLY};
+
+	start(&rig, 0);
+	pump(&rig, 4000, NULL);
+	finish(&rig);
+	assert_int_equal(value(&rig.answered), 4000);
 }
 
 static void owner_answers_in_batches(void **state)
@@ -427,6 +454,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(many_threads_answer_each_request_once),
+	    cmocka_unit_test(many_threads_answer_what_dispatch_hands_out),
 	    cmocka_unit_test(owner_answers_in_batches),
 	    cmocka_unit_test(interrupts_race_with_replies),
 	    cmocka_unit_test(no_interrupt_is_lost),

@@ -347,6 +347,28 @@ static void starved_queue_wakes_when_a_block_comes_back(void **state)
 	free_program(p);
 }
 
+/* A client without a kick: looked at by the clock. */
+static void queue_without_a_kick_is_polled(void **state)
+{
+	struct program *p = new_program(1);
+	struct pollfd fd = {.fd = virtiofs_device_fd(p->dev), .events = POLLIN};
+	int kick = p->raw.q[1].kick;
+
+	raw_do(&p->raw, raw_stop, 1);
+	program_run(p);
+	p->raw.q[1].kick = -1;
+	raw_do(&p->raw, raw_start, 1);
+	program_run(p);
+	send_frame(p, 1, 0, FUSE_STATFS, "", 0, 200);
+	while (p->cnt == 0) {
+		assert_int_equal(poll(&fd, 1, 10000), 1);
+		assert_true(virtiofs_device_dispatch(p->dev) >= 0);
+	}
+	assert_int_equal(reply_of(p, 1, 0), 0);
+	p->raw.q[1].kick = kick;
+	free_program(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +381,7 @@ int main(void)
 	    cmocka_unit_test(reply_outside_dispatch_is_seen_at_once),
 	    cmocka_unit_test(stop_wakes_everybody_for_good),
 	    cmocka_unit_test(stop_from_a_signal_handler_ends_run),
+	    cmocka_unit_test(queue_without_a_kick_is_polled),
 	    cmocka_unit_test(starved_queue_wakes_when_a_block_comes_back),
 	};
 
