@@ -362,7 +362,7 @@ static void get_stream(struct copy *cp, const char *local, const char *remote,
 	if (fd < 0)
 		copy_fail(cp, -errno, "cannot open", local);
 	else
-		stream_file(cp, node, remote, fd);
+		stream_file(cp, node, remote, local, fd);
 	if (fd >= 0 && close(fd) < 0)
 		copy_fail(cp, -errno, "error writing", local);
 	node_put(cp->s, node);

@@ -26,8 +26,8 @@ char *get_to(const struct get_dir *dir, const char *name);
 /* Copy one regular file to name in dir. Takes node; returns at once. */
 void get_file(struct get_dir *dir, const char *name, struct node *node);
 
-/* In order, to a descriptor that can't seek. from: for messages. */
+/* In order, to a descriptor that can't seek. from, to: for messages. */
 int stream_file(struct copy *cp, const struct node *node, const char *from,
-		int fd);
+		const char *to, int fd);
 
 #endif

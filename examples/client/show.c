@@ -89,7 +89,7 @@ static void cat(struct copy *cp, const char *path)
 	else if (!S_ISREG(node.attr.mode))
 		copy_fail(cp, -EINVAL, "cannot read special file", path);
 	else
-		stream_file(cp, &node, path, STDOUT_FILENO);
+		stream_file(cp, &node, path, "standard output", STDOUT_FILENO);
 	node_put(cp->s, &node);
 }
 

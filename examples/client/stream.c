@@ -12,6 +12,8 @@
 
 #define PARTS 16u
 
+static const char cannot_write[] = "error writing";
+
 struct part {
 	void *block;
 	uint64_t offset;
@@ -105,7 +107,7 @@ static int take_head(struct stream *st, int fd, const char **ret_what)
 	int r = p->error ? p->error : stop_signal() ? -EINTR : 0;
 
 	if (r >= 0) {
-		*ret_what = "error writing, after reading";
+		*ret_what = cannot_write;
 		r = local_write(fd, p->block, len, -1);
 		progress_bytes(len);
 	}
@@ -135,7 +137,7 @@ static int copy_out(struct stream *st, int fd, const char **ret_what)
 }
 
 int stream_file(struct copy *cp, const struct node *node, const char *from,
-		int fd)
+		const char *to, int fd)
 {
 	struct stream st = {.s = cp->s, .nodeid = node->id};
 	const char *what = "cannot open";
@@ -151,6 +153,6 @@ int stream_file(struct copy *cp, const struct node *node, const char *from,
 		call_release(cp->s, node->id, &h);
 	}
 	if (r < 0)
-		copy_fail(cp, r, what, from);
+		copy_fail(cp, r, what, what == cannot_write ? to : from);
 	return r;
 }

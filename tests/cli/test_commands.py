@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import time
 import unittest
 
 from client_case import ClientCase, main
@@ -134,7 +136,8 @@ class Commands(ClientCase):
         self.ok('get', 'big', '/dev/null')
         self.assertTrue(stat.S_ISCHR(os.stat('/dev/null').st_mode))
         err = self.fails('get', 'big', '/dev/full')
-        self.assertIn('No space left on device', err)
+        self.assertEqual(err, "virtiofs-client: error writing '/dev/full': "
+                         "No space left on device\n")
 
     def test_get_refuses(self):
         self.assertIn("-r not specified; omitting directory 'sub'", self.fails('get', 'sub'))
@@ -192,6 +195,29 @@ class Commands(ClientCase):
         for i in range(300):
             self.assertEqual(self.read('new', 'f%d' % i), b'%d' % i)
         self.assertGreater(self.server.deepest, 4)
+
+    def test_progress_on_a_terminal(self):
+        self.root.children[b'long'] = file(bytes(3000000))
+        real = self.server.op_read
+
+        def slow(nodeid, body):
+            time.sleep(1.5 if self.server.counts['READ'] == 5 else 0)
+            return real(nodeid, body)
+        self.server.op_read = slow
+        master, slave = os.openpty()
+        p = subprocess.Popen(self.command('get', 'long'), cwd=self.tmp, stderr=slave)
+        os.close(slave)
+        text = b''
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:     # the other end is closed
+                break
+            text += part
+        os.close(master)
+        self.assertEqual(p.wait(60), 0)
+        self.assertRegex(text.decode(), r'\r0 files, [0-9.]+[BKM]? \(\d+%\), [0-9.]+[KM]?/s')
+        self.assertTrue(text.endswith(b'\r\x1b[K'), text)
 
     def test_sparse_file_is_read_by_extents(self):
         data = bytearray(1 << 24)

@@ -197,6 +197,39 @@ class Wire(ClientCase):
         self.assertEqual(s.destroyed, 1)
 
 
+class SmallPrograms(ClientCase):
+    def program(self, name, *args):
+        return subprocess.run([os.path.join(EXAMPLES, name), *args],
+                              capture_output=True, text=True, timeout=60)
+
+    def test_cat_client(self):
+        self.serve(tree_server())
+        p = self.program('cat_client', 'vhost-user:' + self.sock, 'b')
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, 'y', ''))
+        p = self.program('cat_client', 'vhost-user:' + self.sock, 'none')
+        self.assertEqual((p.returncode, p.stdout), (1, ''))
+        self.assertIn('No such file or directory', p.stderr)
+        self.assertEqual(self.server.mistakes, [])
+
+    def test_fast_client_keeps_many_reads_in_flight(self):
+        s = self.serve(FuseServer(directory(a=file(bytes(5000000)))))
+        p = self.program('fast_client', 'vhost-user:' + self.sock, 'a')
+        self.assertEqual((p.returncode, p.stderr), (0, ''))
+        self.assertTrue(p.stdout.startswith('5000000 bytes in '), p.stdout)
+        self.assertGreater(s.deepest, 16)
+        self.assertEqual(s.mistakes, [])
+
+    def test_without_arguments(self):
+        for name in ('cat_client', 'fast_client'):
+            p = self.program(name)
+            self.assertEqual(p.returncode, 1)
+            self.assertIn('usage: ' + name, p.stderr)
+
+
+def tree_server():
+    return FuseServer(tree())
+
+
 class Init(ClientCase):
     def start_with(self, answer):
         s = self.serve(FuseServer(tree()))
