@@ -377,8 +377,8 @@ static int take_fd(struct vu_device *d)
 
 int vtfs_vu_vring_kick(struct vu_device *d)
 {
-	struct vu_vring *v;
-	int fd;
+	struct vu_vring *v = NULL;
+	int fd = -1;
 	int r;
 
 	r = ring_and_fd(d, &v, &fd);
@@ -402,8 +402,8 @@ int vtfs_vu_vring_kick(struct vu_device *d)
 int vtfs_vu_vring_call(struct vu_device *d)
 {
 	struct vtfs_bell probe;
-	struct vu_vring *v;
-	int fd;
+	struct vu_vring *v = NULL;
+	int fd = -1;
 	int r;
 
 	r = ring_and_fd(d, &v, &fd);
@@ -421,8 +421,8 @@ int vtfs_vu_vring_call(struct vu_device *d)
 int vtfs_vu_vring_err(struct vu_device *d)
 {
 	struct vtfs_bell bell;
-	struct vu_vring *v;
-	int fd;
+	struct vu_vring *v = NULL;
+	int fd = -1;
 	int r;
 
 	r = ring_and_fd(d, &v, &fd);
