@@ -264,6 +264,8 @@ static void every_sandbox_serves_the_directory(void **state)
 
 		if (i > 0)
 			NEED_ROOT();
+		/* A leak checker needs the /proc that is out of reach then. */
+		setenv("LSAN_OPTIONS", i > 0 ? "detect_leaks=0" : "", 1);
 		p = serve(modes[i], NULL);
 		use(sock);
 		/* Whoever comes next, too. */
@@ -271,6 +273,7 @@ static void every_sandbox_serves_the_directory(void **state)
 		assert_int_equal(end(&p), 0);
 		assert_int_equal(access(sock, F_OK), -1);
 	}
+	unsetenv("LSAN_OPTIONS");
 }
 
 static void tag_is_told(void **state)
