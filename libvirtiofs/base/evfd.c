@@ -64,8 +64,8 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd)
 	else if (S_ISSOCK(st.st_mode))
 		b.kind = VTFS_BELL_SOCKET;
 	else if (st.st_mode & S_IFMT)
-		return vtfs_fail(-EINVAL,
-				 "notification fd is no eventfd, pipe or socket");
+		return vtfs_fail(
+		    -EINVAL, "notification fd is no eventfd, pipe or socket");
 	b.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (b.fd < 0)
 		return vtfs_fail_sys(-errno, "notification fd: dup");
@@ -76,7 +76,7 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd)
 /* It has room, and somebody who reads. */
 static bool can_write(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
 	return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
 }
@@ -85,7 +85,7 @@ static bool can_write(int fd)
  * would get is taken back, one that was pending before stays. */
 static ssize_t write_quietly(int fd, const void *buf, size_t len)
 {
-	const struct timespec now = { 0, 0 };
+	const struct timespec now = {0, 0};
 	sigset_t pipe, old, pending;
 	ssize_t n;
 

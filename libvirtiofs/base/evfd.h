@@ -25,10 +25,10 @@ bool vtfs_evfd_is(int fd);
  * was rung already and isn't written; one nobody reads raises no SIGPIPE.
  */
 struct vtfs_bell {
-	int fd;		/* -1: none */
+	int fd; /* -1: none */
 	enum { VTFS_BELL_EVENT, VTFS_BELL_PIPE, VTFS_BELL_SOCKET } kind;
 };
-#define VTFS_BELL_NONE	((struct vtfs_bell){ .fd = -1 })
+#define VTFS_BELL_NONE ((struct vtfs_bell){.fd = -1})
 
 /* Duplicates fd; fd < 0 gives a bell that does nothing. -EINVAL: none of the
  * three. */

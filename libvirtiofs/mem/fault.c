@@ -11,10 +11,10 @@
 
 #define CHUNK	64
 #define FREE	((uintptr_t)0)
-#define FILLING	((uintptr_t)1)
+#define FILLING ((uintptr_t)1)
 
 struct chunk {
-	struct chunk *next;	/* atomic; set once */
+	struct chunk *next; /* atomic; set once */
 	struct vtfs_fault_slot slots[CHUNK];
 };
 
@@ -25,10 +25,9 @@ static struct vtfs_fault_slot *claim(struct chunk *c)
 	for (unsigned i = 0; i < CHUNK; i++) {
 		uintptr_t want = FREE;
 
-		if (__atomic_compare_exchange_n(&c->slots[i].addr, &want,
-						FILLING, false,
-						__ATOMIC_ACQUIRE,
-						__ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(
+			&c->slots[i].addr, &want, FILLING, false,
+			__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			return &c->slots[i];
 	}
 	return NULL;

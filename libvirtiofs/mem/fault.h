@@ -15,10 +15,10 @@
 #include <stdint.h>
 
 struct vtfs_fault_slot {
-	uintptr_t addr;		/* atomic; 0: free, 1: being filled */
+	uintptr_t addr; /* atomic; 0: free, 1: being filled */
 	size_t len;
-	size_t page;		/* what can be replaced at once */
-	uint32_t hit;		/* atomic; a page was replaced */
+	size_t page;  /* what can be replaced at once */
+	uint32_t hit; /* atomic; a page was replaced */
 };
 
 /* NULL: no memory. addr and len are multiples of page. */

@@ -36,8 +36,8 @@ static int page_size(int fd, uint64_t *ret)
 	*ret = (uint64_t)sysconf(_SC_PAGESIZE);
 	if (fstatfs(fd, &fs) < 0)
 		return vtfs_fail_sys(-errno, "memory region: statfs");
-	if (fs.f_type == HUGETLBFS_MAGIC && vtfs_is_pow2((uint64_t)fs.f_bsize) &&
-	    (uint64_t)fs.f_bsize > *ret)
+	if (fs.f_type == HUGETLBFS_MAGIC &&
+	    vtfs_is_pow2((uint64_t)fs.f_bsize) && (uint64_t)fs.f_bsize > *ret)
 		*ret = (uint64_t)fs.f_bsize;
 	return 0;
 }
@@ -49,12 +49,13 @@ static int check_file(const struct vtfs_region_desc *d, struct stat *st)
 	if (!S_ISREG(st->st_mode))
 		return vtfs_fail(-EINVAL, "memory region is no regular file");
 	if (!vtfs_range_ok(0, (uint64_t)st->st_size, d->fd_offset, d->len))
-		return vtfs_fail(-EINVAL,
-				 "memory region of %llu bytes at offset %llu of "
-				 "a file of %llu",
-				 (unsigned long long)d->len,
-				 (unsigned long long)d->fd_offset,
-				 (unsigned long long)st->st_size);
+		return vtfs_fail(
+		    -EINVAL,
+		    "memory region of %llu bytes at offset %llu of "
+		    "a file of %llu",
+		    (unsigned long long)d->len,
+		    (unsigned long long)d->fd_offset,
+		    (unsigned long long)st->st_size);
 	return 0;
 }
 

@@ -20,15 +20,15 @@
 
 struct vtfs_fault_slot;
 
-#define VTFS_REGION_MAX	512u
+#define VTFS_REGION_MAX 512u
 
 /* How to find the bytes, as a peer (or our own caller) says it. */
 struct vtfs_region_desc {
-	uint64_t peer_addr;	/* what descriptors name */
-	uint64_t user_addr;	/* what vhost-user's ring addresses name */
+	uint64_t peer_addr; /* what descriptors name */
+	uint64_t user_addr; /* what vhost-user's ring addresses name */
 	uint64_t len;
 	uint64_t fd_offset;
-	int fd;			/* -1: addr is used as it is, not mapped */
+	int fd; /* -1: addr is used as it is, not mapped */
 	void *addr;
 };
 
@@ -36,16 +36,16 @@ struct vtfs_region {
 	uint64_t peer_addr;
 	uint64_t user_addr;
 	uint64_t len;
-	unsigned char *addr;	/* first byte, in this process */
+	unsigned char *addr; /* first byte, in this process */
 	uint16_t id;
-	uint32_t refs;		/* atomic */
-	void *map;		/* what munmap gets; NULL: not ours */
+	uint32_t refs; /* atomic */
+	void *map;     /* what munmap gets; NULL: not ours */
 	size_t map_len;
-	dev_t dev;		/* of the file, with fd_offset: identity */
+	dev_t dev; /* of the file, with fd_offset: identity */
 	ino_t ino;
 	uint64_t fd_offset;
-	bool sealed;			/* the file can't be truncated */
-	struct vtfs_fault_slot *fault;	/* NULL: not mapped by us */
+	bool sealed;		       /* the file can't be truncated */
+	struct vtfs_fault_slot *fault; /* NULL: not mapped by us */
 };
 
 /* Maps fd (which stays the caller's) for reading and writing. -EINVAL: lengths
@@ -60,7 +60,7 @@ void vtfs_region_put(struct vtfs_region *r);
 /* Would this desc give the same bytes at the same addresses? Never true for a
  * region that faulted. */
 bool vtfs_region_same(const struct vtfs_region *r,
-		     const struct vtfs_region_desc *d);
+		      const struct vtfs_region_desc *d);
 
 /* A page of it was taken back by the peer and replaced with zeroes (the
  * SIGBUS path); read by the owner's next entry, which fails that peer. */

@@ -13,12 +13,12 @@
 
 #include "mem/region.h"
 
-#define VTFS_REGION_WORDS	(VTFS_REGION_MAX / 64)
+#define VTFS_REGION_WORDS (VTFS_REGION_MAX / 64)
 
 struct vtfs_table {
-	uint32_t refs;		/* atomic */
+	uint32_t refs; /* atomic */
 	unsigned cnt;
-	struct vtfs_region *regions[];	/* by peer_addr */
+	struct vtfs_region *regions[]; /* by peer_addr */
 };
 
 /* Takes a reference on each region. -EINVAL: they overlap; -ENOMEM. */
@@ -41,10 +41,10 @@ struct vtfs_parts {
 	struct iovec *iov;
 	unsigned cnt;
 	unsigned max;
-	unsigned seal;		/* parts below this index are not extended: set
-				 * it to cnt where something new begins */
-	uint64_t regions[VTFS_REGION_WORDS];	/* bit per region id touched */
-	const struct vtfs_region *last;		/* where the last part was found */
+	unsigned seal; /* parts below this index are not extended: set
+			* it to cnt where something new begins */
+	uint64_t regions[VTFS_REGION_WORDS]; /* bit per region id touched */
+	const struct vtfs_region *last;	     /* where the last part was found */
 };
 
 /* Append [addr, addr + len), cut where it crosses regions. len may be 0, which

@@ -108,10 +108,9 @@ int vtfs_devmem_remove(struct vtfs_devmem *m, uint64_t peer_addr,
 	}
 	if (d.cnt == region_cnt(m)) {
 		draft_drop(&d);
-		return vtfs_fail(-ENOENT,
-				 "no memory region at 0x%llx of %llu bytes",
-				 (unsigned long long)peer_addr,
-				 (unsigned long long)len);
+		return vtfs_fail(
+		    -ENOENT, "no memory region at 0x%llx of %llu bytes",
+		    (unsigned long long)peer_addr, (unsigned long long)len);
 	}
 	return publish(m, &d);
 }

@@ -14,9 +14,9 @@
 #include "mem/table.h"
 
 struct vtfs_devmem {
-	struct vtfs_table *table;	/* NULL: none yet */
-	uint64_t ids[VTFS_REGION_WORDS];	/* in use */
-	uint64_t cookie;		/* of the last change */
+	struct vtfs_table *table;	 /* NULL: none yet */
+	uint64_t ids[VTFS_REGION_WORDS]; /* in use */
+	uint64_t cookie;		 /* of the last change */
 };
 
 /* One more region. -EINVAL: overlaps, bad, too many. */

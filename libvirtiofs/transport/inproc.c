@@ -191,10 +191,10 @@ static int rpc(struct virtiofs_transport *t, struct vtfs_inproc_call *call)
 static struct vtfs_inproc_call make(enum vtfs_inproc_op op, uint64_t arg)
 {
 	return (struct vtfs_inproc_call){
-		.op = op,
-		.arg = arg,
-		.queue = { .kick_fd = -1, .call_fd = -1 },
-		.region = { .fd = -1 },
+	    .op = op,
+	    .arg = arg,
+	    .queue = {.kick_fd = -1, .call_fd = -1},
+	    .region = {.fd = -1},
 	};
 }
 
@@ -304,12 +304,12 @@ static int client_map(struct virtiofs_transport *t,
 	int r;
 
 	c.region = (struct vtfs_region_desc){
-		.peer_addr = addr,
-		.user_addr = addr,
-		.len = region->len,
-		.fd_offset = region->fd_offset,
-		.fd = region->fd,
-		.addr = region->addr,
+	    .peer_addr = addr,
+	    .user_addr = addr,
+	    .len = region->len,
+	    .fd_offset = region->fd_offset,
+	    .fd = region->fd,
+	    .addr = region->addr,
 	};
 	r = rpc(t, &c);
 	if (r >= 0)
@@ -346,20 +346,20 @@ static uint64_t client_protocol_features(struct virtiofs_transport *t)
 }
 
 static const struct vtfs_cli_ops client_ops = {
-	.attach = client_attach,
-	.connect = client_connect,
-	.dispatch = client_dispatch,
-	.get_features = client_get_features,
-	.set_features = client_set_features,
-	.queue_cnt = client_queue_cnt,
-	.get_config = client_get_config,
-	.get_status = client_get_status,
-	.set_status = client_set_status,
-	.map = client_map,
-	.unmap = client_unmap,
-	.start_queue = client_start_queue,
-	.stop_queue = client_stop_queue,
-	.protocol_features = client_protocol_features,
+    .attach = client_attach,
+    .connect = client_connect,
+    .dispatch = client_dispatch,
+    .get_features = client_get_features,
+    .set_features = client_set_features,
+    .queue_cnt = client_queue_cnt,
+    .get_config = client_get_config,
+    .get_status = client_get_status,
+    .set_status = client_set_status,
+    .map = client_map,
+    .unmap = client_unmap,
+    .start_queue = client_start_queue,
+    .stop_queue = client_stop_queue,
+    .protocol_features = client_protocol_features,
 };
 
 static void client_free(struct virtiofs_transport *t)

@@ -39,14 +39,14 @@ enum vtfs_inproc_op {
 	VTFS_INPROC_STOP,
 };
 
-#define VTFS_INPROC_BYTES	256u	/* of the config space at once */
+#define VTFS_INPROC_BYTES 256u /* of the config space at once */
 
 struct vtfs_inproc_call {
 	enum vtfs_inproc_op op;
-	uint64_t arg;			/* what tells two calls of one op apart */
-	uint32_t len;			/* GET_CONFIG: bytes at arg */
+	uint64_t arg; /* what tells two calls of one op apart */
+	uint32_t len; /* GET_CONFIG: bytes at arg */
 	struct vtfs_queue_setup queue;	/* START; fds are duplicates */
-	struct vtfs_region_desc region;	/* MAP; fd is a duplicate */
+	struct vtfs_region_desc region; /* MAP; fd is a duplicate */
 	/* Answer */
 	int r;
 	uint64_t ret;
@@ -55,10 +55,10 @@ struct vtfs_inproc_call {
 
 struct vtfs_inproc {
 	pthread_mutex_t lock;
-	unsigned halves;	/* alive */
+	unsigned halves; /* alive */
 	bool device_gone;
 	bool client_gone;
-	bool config_event;	/* for the client half */
+	bool config_event; /* for the client half */
 	enum {
 		VTFS_INPROC_IDLE,
 		VTFS_INPROC_POSTED,
@@ -66,7 +66,7 @@ struct vtfs_inproc {
 		VTFS_INPROC_DONE,
 	} state;
 	struct vtfs_inproc_call call;
-	int device_fd;		/* eventfds */
+	int device_fd; /* eventfds */
 	int client_fd;
 };
 

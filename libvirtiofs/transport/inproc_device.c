@@ -9,15 +9,15 @@
 #include "transport/inproc.h"
 #include "transport/status.h"
 
-#define VQ_MAX	256u
+#define VQ_MAX 256u
 
 /* An answer that the session owes before the call is done. */
 enum owed {
 	OWED_NOTHING,
 	OWED_STOP,
 	OWED_TABLE,
-	OWED_RESET,	/* virtio reset */
-	OWED_LOST,	/* the client is gone, or connects anew */
+	OWED_RESET, /* virtio reset */
+	OWED_LOST,  /* the client is gone, or connects anew */
 };
 
 struct device {
@@ -26,15 +26,15 @@ struct device {
 	struct vtfs_dev_sink *sink;
 	struct vtfs_status status;
 	struct vtfs_devmem mem;
-	struct vtfs_inproc_call call;	/* taken; answered by finish() */
+	struct vtfs_inproc_call call; /* taken; answered by finish() */
 	bool taken;
-	bool used;		/* this connect is not the first */
+	bool used; /* this connect is not the first */
 	bool lost_told;
 	enum owed owed;
 	unsigned owed_vq;
 	bool started[VQ_MAX];
-	bool enabled[VQ_MAX];	/* what the client wants */
-	bool running[VQ_MAX];	/* what the session was told */
+	bool enabled[VQ_MAX]; /* what the client wants */
+	bool running[VQ_MAX]; /* what the session was told */
 };
 
 static struct device *to_device(const struct virtiofs_transport *t)
@@ -329,12 +329,12 @@ static void device_broken(struct virtiofs_transport *t, unsigned vq)
 }
 
 static const struct vtfs_dev_ops device_ops = {
-	.attach = device_attach,
-	.dispatch = device_dispatch,
-	.queue_stopped = device_queue_stopped,
-	.table_retired = device_table_retired,
-	.reset_done = device_reset_done,
-	.broken = device_broken,
+    .attach = device_attach,
+    .dispatch = device_dispatch,
+    .queue_stopped = device_queue_stopped,
+    .table_retired = device_table_retired,
+    .reset_done = device_reset_done,
+    .broken = device_broken,
 };
 
 static void device_free(struct virtiofs_transport *t)

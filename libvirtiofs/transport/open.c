@@ -15,8 +15,8 @@ static const char *after(const char *uri, const char *name)
 
 static int no_such_transport(const char *uri)
 {
-	static const char *const planned[] = { "vfio:", "vfio-user:", "vduse:",
-					       "vdpa:" };
+	static const char *const planned[] = {
+	    "vfio:", "vfio-user:", "vduse:", "vdpa:"};
 
 	for (unsigned i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
 		if (after(uri, planned[i]))
@@ -24,9 +24,8 @@ static int no_such_transport(const char *uri)
 					 "%s: this transport is not built",
 					 uri);
 	if (after(uri, "inproc:"))
-		return vtfs_fail(-EINVAL,
-				 "inproc: has no name to open, use "
-				 "virtiofs_inproc_pair()");
+		return vtfs_fail(-EINVAL, "inproc: has no name to open, use "
+					  "virtiofs_inproc_pair()");
 	return vtfs_fail(-EINVAL, "%s: expected vhost-user:PATH", uri);
 }
 

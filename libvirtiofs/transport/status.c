@@ -12,8 +12,7 @@ int vtfs_status_choose(struct vtfs_status *s, uint64_t offered,
 	if (s->bits & VTFS_STATUS_FEATURES_OK) {
 		if (features == s->features)
 			return 0;
-		return vtfs_fail(-EBUSY,
-				 "features changed without a reset");
+		return vtfs_fail(-EBUSY, "features changed without a reset");
 	}
 	s->chosen = false;
 	r = vtfs_features_check(offered, features);
@@ -39,5 +38,5 @@ uint8_t vtfs_status_write(struct vtfs_status *s, uint8_t value)
 
 void vtfs_status_reset(struct vtfs_status *s)
 {
-	*s = (struct vtfs_status){ 0 };
+	*s = (struct vtfs_status){0};
 }

@@ -16,7 +16,7 @@
 
 struct vtfs_status {
 	uint8_t bits;
-	bool chosen;		/* features holds a good choice */
+	bool chosen; /* features holds a good choice */
 	uint64_t features;
 };
 

@@ -34,29 +34,29 @@
 #include "mem/table.h"
 
 /* Virtio bits that every session knows about (virtio 1.4, 6). */
-#define VTFS_F_NOTIFICATION	(1ULL << 0)	/* virtio-fs: queue 1 notifies */
-#define VTFS_F_ACCESS_PLATFORM	(1ULL << 33)
+#define VTFS_F_NOTIFICATION    (1ULL << 0) /* virtio-fs: queue 1 notifies */
+#define VTFS_F_ACCESS_PLATFORM (1ULL << 33)
 
 /* What a queue needs in order to run. Addresses are the peer's (descriptor
  * address space); whoever runs the ring translates them with its table. */
 struct vtfs_queue_setup {
-	uint16_t vq;		/* virtqueue number */
+	uint16_t vq; /* virtqueue number */
 	uint32_t num;
 	uint64_t desc;
 	uint64_t driver;
 	uint64_t device;
-	uint16_t avail_base;	/* as in struct vtfs_vq_conf */
+	uint16_t avail_base; /* as in struct vtfs_vq_conf */
 	uint16_t used_base;
-	int kick_fd;		/* client to device; -1: none, poll */
-	int call_fd;		/* device to client; -1: none */
+	int kick_fd; /* client to device; -1: none, poll */
+	int call_fd; /* device to client; -1: none */
 	bool enabled;
 };
 
 /* Bytes of struct virtio_fs_config, little endian: tag[36], request queues,
  * and notify_buf_size, which is there with F_NOTIFICATION only. */
-#define VTFS_CONFIG_TAG		0u
-#define VTFS_CONFIG_QUEUES	36u
-#define VTFS_CONFIG_LEN		40u
+#define VTFS_CONFIG_TAG	   0u
+#define VTFS_CONFIG_QUEUES 36u
+#define VTFS_CONFIG_LEN	   40u
 
 struct vtfs_dev_sink;
 struct vtfs_dev_sink_ops {
@@ -65,16 +65,17 @@ struct vtfs_dev_sink_ops {
 	/* The driver's choice, a subset of what was offered and with VERSION_1:
 	 * the transport checks both with vtfs_features_check(). */
 	void (*accept)(struct vtfs_dev_sink *s, uint64_t features);
-	unsigned (*queue_cnt)(struct vtfs_dev_sink *s);	/* virtqueues, hiprio too */
-	uint32_t (*queue_max)(struct vtfs_dev_sink *s);	/* largest num */
+	unsigned (*queue_cnt)(
+	    struct vtfs_dev_sink *s); /* virtqueues, hiprio too */
+	uint32_t (*queue_max)(struct vtfs_dev_sink *s); /* largest num */
 	/* [off, off + len) of the config space; bytes beyond it are 0. */
 	void (*config)(struct vtfs_dev_sink *s, void *buf, size_t len,
 		       size_t off);
 	/* New memory. The session takes its own reference. ops.table_retired
 	 * (cookie) follows, perhaps before this returns, once each queue has
-	 * adopted t or is outside of it, and nothing uses a region that t lacks.
-	 * It is owed for additions too: the peer may name new memory as soon as
-	 * it is answered. The table outlives a virtio reset. */
+	 * adopted t or is outside of it, and nothing uses a region that t
+	 * lacks. It is owed for additions too: the peer may name new memory as
+	 * soon as it is answered. The table outlives a virtio reset. */
 	void (*set_table)(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			  uint64_t cookie);
 	/* Run a queue. The fds stay the transport's: the session duplicates.
@@ -108,12 +109,13 @@ bool vtfs_config_there(struct vtfs_dev_sink *s);
 struct vtfs_dev_ops {
 	/* Called once, by device_new: the session is there. */
 	int (*attach)(struct virtiofs_transport *t, struct vtfs_dev_sink *sink);
-	int (*dispatch)(struct virtiofs_transport *t);	/* 0, or fatal for all */
+	int (*dispatch)(struct virtiofs_transport *t); /* 0, or fatal for all */
 	void (*queue_stopped)(struct virtiofs_transport *t, unsigned vq,
 			      uint16_t avail_base, uint16_t used_base);
 	void (*table_retired)(struct virtiofs_transport *t, uint64_t cookie);
 	void (*reset_done)(struct virtiofs_transport *t);
-	/* Queue vq is broken: DEVICE_NEEDS_RESET, or an error fd. From dispatch. */
+	/* Queue vq is broken: DEVICE_NEEDS_RESET, or an error fd. From
+	 * dispatch. */
 	void (*broken)(struct virtiofs_transport *t, unsigned vq);
 };
 
@@ -131,10 +133,11 @@ struct vtfs_cli_ops {
 	int (*attach)(struct virtiofs_transport *t, struct vtfs_cli_sink *sink);
 	/* Reach the peer, or reach it again after -ENOTCONN. */
 	int (*connect)(struct virtiofs_transport *t);
-	int (*dispatch)(struct virtiofs_transport *t);	/* 0 or -ENOTCONN */
+	int (*dispatch)(struct virtiofs_transport *t); /* 0 or -ENOTCONN */
 	int (*get_features)(struct virtiofs_transport *t, uint64_t *ret);
 	int (*set_features)(struct virtiofs_transport *t, uint64_t features);
-	/* Virtqueues the device has, hiprio too; -EOPNOTSUPP: can't be asked. */
+	/* Virtqueues the device has, hiprio too; -EOPNOTSUPP: can't be asked.
+	 */
 	int (*queue_cnt)(struct virtiofs_transport *t, unsigned *ret);
 	/* -EOPNOTSUPP: the device has no config space to read. */
 	int (*get_config)(struct virtiofs_transport *t, void *buf, size_t len,
@@ -143,7 +146,8 @@ struct vtfs_cli_ops {
 	int (*set_status)(struct virtiofs_transport *t, uint8_t status);
 	/* Share memory; peer_addr is what descriptors then name. */
 	int (*map)(struct virtiofs_transport *t,
-		   const struct virtiofs_region *region, uint64_t *ret_peer_addr);
+		   const struct virtiofs_region *region,
+		   uint64_t *ret_peer_addr);
 	int (*unmap)(struct virtiofs_transport *t, uint64_t peer_addr);
 	int (*start_queue)(struct virtiofs_transport *t,
 			   const struct vtfs_queue_setup *q);
@@ -155,7 +159,7 @@ struct vtfs_cli_ops {
 /* Embedded at the start of each transport. */
 struct virtiofs_transport {
 	const char *name;		/* for messages: "vhost-user:PATH" */
-	const struct vtfs_dev_ops *dev;	/* one of the two is NULL */
+	const struct vtfs_dev_ops *dev; /* one of the two is NULL */
 	const struct vtfs_cli_ops *cli;
 	void (*free)(struct virtiofs_transport *t);
 	int (*fd)(const struct virtiofs_transport *t);

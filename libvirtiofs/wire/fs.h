@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VTFS_FS_DEVICE_ID	26
-#define VTFS_FS_TAG_LEN		36
+#define VTFS_FS_DEVICE_ID 26
+#define VTFS_FS_TAG_LEN	  36
 
 /* Config space; numbers are little endian whatever the FUSE session's order. */
 struct vtfs_fs_config {
-	uint8_t tag[VTFS_FS_TAG_LEN];	/* UTF-8, filled up with NUL */
+	uint8_t tag[VTFS_FS_TAG_LEN]; /* UTF-8, filled up with NUL */
 	uint8_t num_request_queues[4];
-	uint8_t notify_buf_size[4];	/* with F_NOTIFICATION only */
+	uint8_t notify_buf_size[4]; /* with F_NOTIFICATION only */
 };
 static_assert(offsetof(struct vtfs_fs_config, num_request_queues) == 36,
 	      "virtio 1.4, 5.11.4");

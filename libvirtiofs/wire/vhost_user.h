@@ -8,18 +8,18 @@
 struct vu_header {
 	uint32_t request;
 	uint32_t flags;
-	uint32_t size;		/* of the payload */
+	uint32_t size; /* of the payload */
 };
 static_assert(sizeof(struct vu_header) == 12, "vhost-user header");
 
-#define VU_VERSION		1u
-#define VU_VERSION_MASK		3u
-#define VU_REPLY		(1u << 2)
-#define VU_NEED_REPLY		(1u << 3)
+#define VU_VERSION	1u
+#define VU_VERSION_MASK 3u
+#define VU_REPLY	(1u << 2)
+#define VU_NEED_REPLY	(1u << 3)
 
 /* Bit of the virtio features that says: protocol features can be asked for. */
-#define VU_F_PROTOCOL_FEATURES	(1ULL << 30)
-#define VU_F_LOG_ALL		(1ULL << 26)
+#define VU_F_PROTOCOL_FEATURES (1ULL << 30)
+#define VU_F_LOG_ALL	       (1ULL << 26)
 
 #define VU_PF_MQ			0
 #define VU_PF_LOG_SHMFD			1
@@ -44,7 +44,7 @@ static_assert(sizeof(struct vu_header) == 12, "vhost-user header");
 #define VU_PF_GET_VRING_BASE_INFLIGHT	20
 #define VU_PF_GPA_ADDRESSES		21
 #define VU_PF_SHMEM			22
-#define VU_PF_GET_VRING_BASE_SKIP_DRAIN	23
+#define VU_PF_GET_VRING_BASE_SKIP_DRAIN 23
 #define VU_PF(name)			(1ULL << VU_PF_##name)
 
 /* Front-end to back-end */
@@ -104,8 +104,8 @@ enum vu_backend_request {
 };
 
 /* u64 of SET_VRING_KICK, CALL, ERR */
-#define VU_VRING_INDEX		0xffu
-#define VU_VRING_NOFD		(1u << 8)
+#define VU_VRING_INDEX 0xffu
+#define VU_VRING_NOFD  (1u << 8)
 
 struct vu_vring_state {
 	uint32_t index;
@@ -131,8 +131,8 @@ struct vu_region {
 };
 static_assert(sizeof(struct vu_region) == 32, "memory region");
 
-#define VU_REGIONS_MAX	8u	/* in one SET_MEM_TABLE */
-#define VU_FDS_MAX	8u	/* in one message */
+#define VU_REGIONS_MAX 8u /* in one SET_MEM_TABLE */
+#define VU_FDS_MAX     8u /* in one message */
 
 struct vu_mem_table {
 	uint32_t num;
@@ -148,9 +148,9 @@ struct vu_mem_reg {
 static_assert(sizeof(struct vu_mem_reg) == 40, "single memory region");
 
 /* GET_CONFIG and SET_CONFIG; size bytes follow. */
-#define VU_CONFIG_MAX		256u
-#define VU_CONFIG_WRITABLE	0u
-#define VU_CONFIG_MIGRATION	1u
+#define VU_CONFIG_MAX	    256u
+#define VU_CONFIG_WRITABLE  0u
+#define VU_CONFIG_MIGRATION 1u
 struct vu_config {
 	uint32_t offset;
 	uint32_t size;

@@ -46,14 +46,14 @@ static int live(struct vhuback *b)
 }
 
 static const uint32_t replied[] = {
-	VU_GET_FEATURES,	  VU_GET_PROTOCOL_FEATURES,
-	VU_GET_QUEUE_NUM,	  VU_GET_MAX_MEM_SLOTS,
-	VU_SET_BACKEND_REQ_FD,	  VU_GET_CONFIG,
-	VU_SET_STATUS,		  VU_GET_STATUS,
-	VU_SET_FEATURES,	  VU_ADD_MEM_REG,
-	VU_SET_VRING_NUM,	  VU_SET_VRING_ADDR,
-	VU_SET_VRING_KICK,	  VU_SET_VRING_ENABLE,
-	VU_GET_VRING_BASE,	  VU_REM_MEM_REG,
+    VU_GET_FEATURES,	   VU_GET_PROTOCOL_FEATURES,
+    VU_GET_QUEUE_NUM,	   VU_GET_MAX_MEM_SLOTS,
+    VU_SET_BACKEND_REQ_FD, VU_GET_CONFIG,
+    VU_SET_STATUS,	   VU_GET_STATUS,
+    VU_SET_FEATURES,	   VU_ADD_MEM_REG,
+    VU_SET_VRING_NUM,	   VU_SET_VRING_ADDR,
+    VU_SET_VRING_KICK,	   VU_SET_VRING_ENABLE,
+    VU_GET_VRING_BASE,	   VU_REM_MEM_REG,
 };
 
 /* In place of each reply once: the connection ends, with a text. */
@@ -170,8 +170,7 @@ static void status_of_more_than_a_byte(void **state)
 	b->lie = VB_SILENT;
 	assert_int_equal(b->t->cli->get_status(b->t, &s), -EAGAIN);
 	vb_serve(b);
-	raw_send(b->sock, VU_GET_STATUS, VU_VERSION | VU_REPLY, &v, 8, NULL,
-		 0);
+	raw_send(b->sock, VU_GET_STATUS, VU_VERSION | VU_REPLY, &v, 8, NULL, 0);
 	assert_int_equal(b->t->cli->get_status(b->t, &s), -EPROTO);
 	assert_int_equal(s, 7);
 }
@@ -193,11 +192,11 @@ static void reply_nobody_asked_for(void **state)
 /* A refusal is no lie: the op fails, the connection goes on. */
 static void refusal_everywhere(void **state)
 {
-	static const uint32_t acked[] = { VU_SET_STATUS,     VU_SET_FEATURES,
-					  VU_ADD_MEM_REG,    VU_SET_VRING_NUM,
-					  VU_SET_VRING_BASE, VU_SET_VRING_ADDR,
-					  VU_SET_VRING_CALL, VU_SET_VRING_KICK,
-					  VU_SET_VRING_ENABLE, VU_REM_MEM_REG };
+	static const uint32_t acked[] = {VU_SET_STATUS,	      VU_SET_FEATURES,
+					 VU_ADD_MEM_REG,      VU_SET_VRING_NUM,
+					 VU_SET_VRING_BASE,   VU_SET_VRING_ADDR,
+					 VU_SET_VRING_CALL,   VU_SET_VRING_KICK,
+					 VU_SET_VRING_ENABLE, VU_REM_MEM_REG};
 
 	for (unsigned i = 0; i < sizeof(acked) / 4; i++) {
 		struct vhuback *b = *state;
@@ -219,13 +218,13 @@ static void channel_lies(void **state)
 	static const struct {
 		uint32_t request, flags, size;
 	} lies[] = {
-		{ VU_BACKEND_CONFIG_CHANGE, 0, 0 },
-		{ VU_BACKEND_CONFIG_CHANGE, 2, 0 },
-		{ VU_BACKEND_CONFIG_CHANGE, 5, 0 },
-		{ VU_BACKEND_CONFIG_CHANGE, 17, 0 },
-		{ VU_BACKEND_CONFIG_CHANGE, 1, 8 },
-		{ VU_BACKEND_IOTLB_MSG, 1, 0xffffffff },
-		{ 999, 1, 4097 },
+	    {VU_BACKEND_CONFIG_CHANGE, 0, 0},
+	    {VU_BACKEND_CONFIG_CHANGE, 2, 0},
+	    {VU_BACKEND_CONFIG_CHANGE, 5, 0},
+	    {VU_BACKEND_CONFIG_CHANGE, 17, 0},
+	    {VU_BACKEND_CONFIG_CHANGE, 1, 8},
+	    {VU_BACKEND_IOTLB_MSG, 1, 0xffffffff},
+	    {999, 1, 4097},
 	};
 
 	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
@@ -249,8 +248,8 @@ static void channel_with_too_many_fds(void **state)
 	vb_connect(b);
 	for (unsigned i = 0; i < 12; i++)
 		fds[i] = b->mem_fd;
-	raw_send(b->channel, VU_BACKEND_CONFIG_CHANGE, VU_VERSION, NULL, 0,
-		 fds, 12);
+	raw_send(b->channel, VU_BACKEND_CONFIG_CHANGE, VU_VERSION, NULL, 0, fds,
+		 12);
 	assert_int_equal(b->t->cli->dispatch(b->t), -ENOTCONN);
 	assert_int_equal(b->rc.error, -EPROTO);
 }
@@ -258,15 +257,15 @@ static void channel_with_too_many_fds(void **state)
 /* Requests without end, whose answers nobody reads. */
 static void channel_flood(void **state)
 {
-	static const uint32_t head[3] = { VU_BACKEND_CONFIG_CHANGE,
-					  VU_VERSION | VU_NEED_REPLY, 0 };
+	static const uint32_t head[3] = {VU_BACKEND_CONFIG_CHANGE,
+					 VU_VERSION | VU_NEED_REPLY, 0};
 	struct vhuback *b = *state;
 	unsigned sent = 0;
 	uint8_t s;
 
 	vb_connect(b);
-	while (sent < 100000 && send(b->channel, head, 12,
-				     MSG_DONTWAIT | MSG_NOSIGNAL) == 12) {
+	while (sent < 100000 &&
+	       send(b->channel, head, 12, MSG_DONTWAIT | MSG_NOSIGNAL) == 12) {
 		assert_int_equal(b->t->cli->dispatch(b->t), 0);
 		sent++;
 	}
@@ -277,25 +276,25 @@ static void channel_flood(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(an_honest_life_works),
-		T(reply_to_another_request),
-		T(reply_without_its_flag),
-		T(reply_of_another_version),
-		T(reply_that_needs_a_reply),
-		T(reply_too_long),
-		T(reply_too_short),
-		T(reply_of_four_gigabytes),
-		T(reply_with_a_fd),
-		T(reply_cut_by_hanging_up),
-		T(hang_up_in_place_of_a_reply),
-		T(base_of_another_ring),
-		T(config_of_another_place),
-		T(status_of_more_than_a_byte),
-		T(reply_nobody_asked_for),
-		T(refusal_everywhere),
-		T(channel_lies),
-		T(channel_with_too_many_fds),
-		T(channel_flood),
+	    T(an_honest_life_works),
+	    T(reply_to_another_request),
+	    T(reply_without_its_flag),
+	    T(reply_of_another_version),
+	    T(reply_that_needs_a_reply),
+	    T(reply_too_long),
+	    T(reply_too_short),
+	    T(reply_of_four_gigabytes),
+	    T(reply_with_a_fd),
+	    T(reply_cut_by_hanging_up),
+	    T(hang_up_in_place_of_a_reply),
+	    T(base_of_another_ring),
+	    T(config_of_another_place),
+	    T(status_of_more_than_a_byte),
+	    T(reply_nobody_asked_for),
+	    T(refusal_everywhere),
+	    T(channel_lies),
+	    T(channel_with_too_many_fds),
+	    T(channel_flood),
 	};
 
 	return cmocka_run_group_tests_name("vhu_client_lies", tests, NULL,

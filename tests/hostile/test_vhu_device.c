@@ -21,7 +21,6 @@
 #include "wire/virtio.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, vd_set_up, vd_tear_down)
-
 /* What is left of a connection that was ended for a lie. */
 static void is_over(struct vhudev *v)
 {
@@ -43,7 +42,7 @@ static void working(struct vhudev *v)
 /* covers: VHU-BTH-02 */
 static void wrong_version(void **state)
 {
-	static const uint32_t flags[] = { 0, 2, 3 };
+	static const uint32_t flags[] = {0, 2, 3};
 
 	for (unsigned i = 0; i < 3; i++) {
 		struct vhudev *v = *state;
@@ -85,27 +84,23 @@ static void reply_flag_set(void **state)
 /* covers: VHU-BTH-03 */
 static void size_of_another_message(void **state)
 {
-	static const uint32_t sizes[] = { 0, 1, 7, 9, 39, 41, 273, 4096, 4097,
-					  0x7fffffff, 0xffffffff };
+	static const uint32_t sizes[] = {
+	    0, 1, 7, 9, 39, 41, 273, 4096, 4097, 0x7fffffff, 0xffffffff};
 	static const struct {
 		uint32_t request, min, max;
 	} served[] = {
-		{ 1, 0, 0 },	{ 2, 8, 8 },	{ 3, 0, 0 },
-		{ 4, 0, 0 },	{ 5, 8, 264 },	{ 8, 8, 8 },
-		{ 9, 40, 40 },	{ 10, 8, 8 },	{ 11, 8, 8 },
-		{ 12, 8, 8 },	{ 13, 8, 8 },	{ 14, 8, 8 },
-		{ 15, 0, 0 },	{ 16, 8, 8 },	{ 17, 0, 0 },
-		{ 18, 8, 8 },	{ 21, 0, 0 },	{ 24, 12, 268 },
-		{ 25, 12, 268 }, { 34, 0, 0 },	{ 36, 0, 0 },
-		{ 37, 40, 40 }, { 38, 40, 40 }, { 39, 8, 8 },
-		{ 40, 0, 0 },
+	    {1, 0, 0},	{2, 8, 8},    {3, 0, 0},     {4, 0, 0},	    {5, 8, 264},
+	    {8, 8, 8},	{9, 40, 40},  {10, 8, 8},    {11, 8, 8},    {12, 8, 8},
+	    {13, 8, 8}, {14, 8, 8},   {15, 0, 0},    {16, 8, 8},    {17, 0, 0},
+	    {18, 8, 8}, {21, 0, 0},   {24, 12, 268}, {25, 12, 268}, {34, 0, 0},
+	    {36, 0, 0}, {37, 40, 40}, {38, 40, 40},  {39, 8, 8},    {40, 0, 0},
 	};
 
 	for (unsigned r = 0; r < sizeof(served) / sizeof(served[0]); r++)
 		for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]);
 		     i++) {
-			uint32_t head[3] = { served[r].request, VU_VERSION,
-					     sizes[i] };
+			uint32_t head[3] = {served[r].request, VU_VERSION,
+					    sizes[i]};
 			struct vhudev *v = *state;
 
 			if (sizes[i] >= served[r].min &&
@@ -122,7 +117,7 @@ static void size_of_another_message(void **state)
 
 static void size_larger_than_anything(void **state)
 {
-	uint32_t head[3] = { 999, VU_VERSION, 0xffffffff };
+	uint32_t head[3] = {999, VU_VERSION, 0xffffffff};
 	struct vhudev *v = *state;
 
 	working(v);
@@ -133,7 +128,7 @@ static void size_larger_than_anything(void **state)
 static void config_size_larger_than_its_payload(void **state)
 {
 	struct vhudev *v = *state;
-	struct vu_config c = { .offset = 0, .size = 256 };
+	struct vu_config c = {.offset = 0, .size = 256};
 
 	working(v);
 	raw_send(v->sock, VU_GET_CONFIG, VU_VERSION, &c, sizeof(c), NULL, 0);
@@ -143,7 +138,7 @@ static void config_size_larger_than_its_payload(void **state)
 static void config_size_smaller_than_its_payload(void **state)
 {
 	struct vhudev *v = *state;
-	unsigned char buf[12 + 100] = { 0 };
+	unsigned char buf[12 + 100] = {0};
 
 	working(v);
 	raw_send(v->sock, VU_GET_CONFIG, VU_VERSION, buf, sizeof(buf), NULL, 0);
@@ -153,10 +148,9 @@ static void config_size_smaller_than_its_payload(void **state)
 /* covers: VHU-DEV-78, VHU-DEV-79, VHU-DEV-14 */
 static void unknown_request(void **state)
 {
-	static const uint32_t requests[] = { 0, 6, 7, 19, 20, 22, 23, 26, 27,
-					     28, 29, 30, 31, 32, 33, 35, 41, 42,
-					     43, 44, 45, 46, 999, 0x80000000,
-					     0xffffffff };
+	static const uint32_t requests[] = {
+	    0,	6,  7,	19, 20, 22, 23, 26, 27, 28,  29,	 30,	    31,
+	    32, 33, 35, 41, 42, 43, 44, 45, 46, 999, 0x80000000, 0xffffffff};
 	static const unsigned char payload[100];
 	struct vhudev *v = *state;
 
@@ -183,141 +177,6 @@ static void in_band_notifications_without_what_they_need(void **state)
 	is_over(v);
 }
 
-/* covers: VHU-DEV-03, VHU-DEV-02 */
-static void fd_extra(void **state)
-{
-	static const struct {
-		uint32_t request, len;
-	} none[] = {
-		{ 1, 0 },  { 2, 8 },  { 3, 0 },	 { 4, 0 },  { 8, 8 },
-		{ 9, 40 }, { 10, 8 }, { 11, 8 }, { 15, 0 }, { 16, 8 },
-		{ 17, 0 }, { 18, 8 }, { 24, 12 }, { 25, 12 }, { 34, 0 },
-		{ 36, 0 }, { 39, 8 }, { 40, 0 },
-	};
-	static const unsigned char zeroes[64];
-	struct vhudev *v = *state;
-	int p[2];
-	char byte;
-
-	working(v);
-	rec_clear(&v->rec);
-	for (unsigned i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
-		assert_int_equal(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0);
-		assert_int_equal(vd_ask_fd(v, none[i].request, zeroes,
-					   none[i].len, p[1]),
-				 1);
-		close(p[1]);
-		/* nobody has it */
-		assert_int_equal(read(p[0], &byte, 1), 0);
-		close(p[0]);
-	}
-	assert_string_equal(v->rec.text, "");
-	assert_true(v->rec.started[1]);
-}
-
-/* covers: VHU-BTH-05, VHU-DEV-02 */
-static void fds_more_than_anyone_takes(void **state)
-{
-	struct vhudev *v = *state;
-	unsigned open;
-	int fds[12];
-
-	working(v);
-	open = raw_fd_cnt();
-	for (unsigned i = 0; i < 12; i++)
-		fds[i] = v->mem;
-	raw_send(v->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY,
-		 &(struct vu_mem_table){ .num = 8 }, 264, fds, 12);
-	is_over(v);
-	/* the connection and the ring's two went, nothing came */
-	assert_true(raw_fd_cnt() < open);
-}
-
-/* covers: VHU-BTH-05 */
-static void fd_missing(void **state)
-{
-	static const uint32_t requests[] = { VU_SET_VRING_KICK,
-					     VU_SET_VRING_CALL,
-					     VU_SET_VRING_ERR };
-	struct vhudev *v = *state;
-	struct vu_mem_reg m = { .region = { VD_GUEST + VD_MEM, 0x1000,
-					    VD_USER + VD_MEM, 0 } };
-
-	working(v);
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(vd_ask_u64(v, requests[i], 0), 1);
-	assert_int_equal(vd_ask(v, VU_SET_BACKEND_REQ_FD, NULL, 0), 1);
-	assert_int_equal(vd_ask(v, VU_ADD_MEM_REG, &m, sizeof(m)), 1);
-	vd_send(v, VU_SET_BACKEND_REQ_FD, NULL, 0);
-	is_over(v);
-}
-
-static unsigned inheritable(void)
-{
-	unsigned cnt = 0;
-
-	for (int fd = 0; fd < 1000; fd++) {
-		int flags = fcntl(fd, F_GETFD);
-
-		cnt += flags >= 0 && !(flags & FD_CLOEXEC);
-	}
-	return cnt;
-}
-
-/* covers: VHU-BTH-05 */
-static void fds_are_close_on_exec(void **state)
-{
-	struct vhudev *v = *state;
-	unsigned before = inheritable();
-	uint64_t idx = 1;
-	int fd = eventfd(0, 0);
-
-	working(v);
-	assert_int_equal(inheritable(), before + 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_ERR, &idx, 8, fd), 0);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_CALL, &idx, 8, fd), 0);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, fd), 0);
-	close(fd);
-	assert_int_equal(inheritable(), before);
-}
-
-/* covers: VHU-DEV-30 */
-static void kick_fd_is_something_else(void **state)
-{
-	struct vhudev *v = *state;
-	uint64_t idx = 1;
-	int p[2];
-
-	working(v);
-	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, p[0]), 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, v->sock), 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, v->mem), 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_CALL, &idx, 8, v->mem), 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_ERR, &idx, 8, v->mem), 1);
-	assert_int_equal(vd_ask_fd(v, VU_SET_BACKEND_REQ_FD, NULL, 0, v->mem),
-			 1);
-	assert_true(v->rec.started[1]);
-	close(p[0]);
-	close(p[1]);
-}
-
-static void memory_is_no_file(void **state)
-{
-	struct vhudev *v = *state;
-	struct vu_mem_reg m = { .region = { VD_GUEST + VD_MEM, 0x1000,
-					    VD_USER + VD_MEM, 0 } };
-	int p[2];
-
-	working(v);
-	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-	assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), p[0]), 1);
-	assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), v->sock),
-			 1);
-	close(p[0]);
-	close(p[1]);
-}
-
 static void kick_before_addr(void **state)
 {
 	struct vhudev *v = *state;
@@ -332,7 +191,7 @@ static void kick_before_addr(void **state)
 static void lie_without_need_reply_ends_the_connection(void **state)
 {
 	struct vhudev *v = *state;
-	struct vu_vring_state s = { .index = 77, .num = 8 };
+	struct vu_vring_state s = {.index = 77, .num = 8};
 
 	working(v);
 	vd_send(v, VU_SET_VRING_NUM, &s, sizeof(s));
@@ -343,7 +202,7 @@ static void lie_without_need_reply_ends_the_connection(void **state)
 /* covers: VHU-BTH-04 */
 static void header_cut_in_pieces_then_hang_up(void **state)
 {
-	static const uint32_t head[3] = { VU_GET_FEATURES, VU_VERSION, 0 };
+	static const uint32_t head[3] = {VU_GET_FEATURES, VU_VERSION, 0};
 	struct vhudev *v = *state;
 
 	for (unsigned i = 0; i < 11; i++) {
@@ -358,7 +217,7 @@ static void header_cut_in_pieces_then_hang_up(void **state)
 
 static void hang_up_in_mid_message(void **state)
 {
-	uint32_t head[3] = { VU_SET_FEATURES, VU_VERSION, 8 };
+	uint32_t head[3] = {VU_SET_FEATURES, VU_VERSION, 8};
 	struct vhudev *v = *state;
 
 	working(v);
@@ -375,7 +234,7 @@ static void hang_up_in_mid_message(void **state)
 static void hang_up_while_an_answer_is_owed(void **state)
 {
 	struct vhudev *v = *state;
-	struct vu_vring_state s = { .index = 1 };
+	struct vu_vring_state s = {.index = 1};
 
 	working(v);
 	v->rec.hold = true;
@@ -399,8 +258,8 @@ static void channel_answers_what_was_not_asked(void **state)
 	static const struct {
 		uint32_t request, flags, size;
 	} lies[] = {
-		{ 1, 5, 8 }, { 2, 1, 8 }, { 2, 5, 0 }, { 2, 5, 4096 },
-		{ 2, 13, 8 }, { 999, 5, 8 },
+	    {1, 5, 8},	  {2, 1, 8},  {2, 5, 0},
+	    {2, 5, 4096}, {2, 13, 8}, {999, 5, 8},
 	};
 	struct vhudev *v = *state;
 	uint64_t zero = 0;
@@ -408,20 +267,17 @@ static void channel_answers_what_was_not_asked(void **state)
 
 	working(v);
 	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC,
-					    0, sv),
-				 0);
-		assert_int_equal(vd_ask_fd(v, VU_SET_BACKEND_REQ_FD, NULL, 0,
-					   sv[1]),
-				 0);
+		assert_int_equal(
+		    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+		assert_int_equal(
+		    vd_ask_fd(v, VU_SET_BACKEND_REQ_FD, NULL, 0, sv[1]), 0);
 		close(sv[1]);
 		v->t->dev->broken(v->t, 1);
 		raw_bytes(sv[0], &lies[i], 12, NULL, 0);
 		raw_bytes(sv[0], &zero, 8, NULL, 0);
 		vd_pump(v);
 		/* the channel ends, the connection goes on */
-		assert_int_equal(recv(sv[0], &(char[12]){ 0 }, 12,
-				      MSG_DONTWAIT),
+		assert_int_equal(recv(sv[0], &(char[12]){0}, 12, MSG_DONTWAIT),
 				 12);
 		assert_true(raw_closed(sv[0]));
 		close(sv[0]);
@@ -433,11 +289,10 @@ static void channel_that_is_never_read(void **state)
 {
 	struct vhudev *v = *state;
 	int sv[2], p[2];
-	char junk[4096] = { 0 };
+	char junk[4096] = {0};
 
 	working(v);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-				    sv),
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
 	while (send(sv[1], junk, sizeof(junk), MSG_DONTWAIT) > 0)
 		;
@@ -496,29 +351,23 @@ static void noise(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(wrong_version),
-		T(unknown_flag_set),
-		T(reply_flag_set),
-		T(size_of_another_message),
-		T(size_larger_than_anything),
-		T(config_size_larger_than_its_payload),
-		T(config_size_smaller_than_its_payload),
-		T(unknown_request),
-		T(in_band_notifications_without_what_they_need),
-		T(fd_extra),
-		T(fds_more_than_anyone_takes),
-		T(fd_missing),
-		T(fds_are_close_on_exec),
-		T(kick_fd_is_something_else),
-		T(memory_is_no_file),
-		T(kick_before_addr),
-		T(lie_without_need_reply_ends_the_connection),
-		T(header_cut_in_pieces_then_hang_up),
-		T(hang_up_in_mid_message),
-		T(hang_up_while_an_answer_is_owed),
-		T(channel_answers_what_was_not_asked),
-		T(channel_that_is_never_read),
-		T(noise),
+	    T(wrong_version),
+	    T(unknown_flag_set),
+	    T(reply_flag_set),
+	    T(size_of_another_message),
+	    T(size_larger_than_anything),
+	    T(config_size_larger_than_its_payload),
+	    T(config_size_smaller_than_its_payload),
+	    T(unknown_request),
+	    T(in_band_notifications_without_what_they_need),
+	    T(kick_before_addr),
+	    T(lie_without_need_reply_ends_the_connection),
+	    T(header_cut_in_pieces_then_hang_up),
+	    T(hang_up_in_mid_message),
+	    T(hang_up_while_an_answer_is_owed),
+	    T(channel_answers_what_was_not_asked),
+	    T(channel_that_is_never_read),
+	    T(noise),
 	};
 
 	return cmocka_run_group_tests_name("vhu_device", tests, NULL, NULL);

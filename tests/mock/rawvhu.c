@@ -18,10 +18,9 @@ void raw_bytes(int sock, const void *buf, size_t len, const int *fds,
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(RAW_FDS * sizeof(int))];
-	} ctl = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
-			     .iov_len = len };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} ctl = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (fd_cnt) {
 		m.msg_control = ctl.buf;
@@ -38,7 +37,7 @@ void raw_send(int sock, uint32_t request, uint32_t flags, const void *payload,
 	      size_t len, const int *fds, unsigned fd_cnt)
 {
 	unsigned char buf[12 + 4096];
-	uint32_t head[3] = { request, flags, (uint32_t)len };
+	uint32_t head[3] = {request, flags, (uint32_t)len};
 
 	assert_true(len <= 4096);
 	memcpy(buf, head, 12);
@@ -72,14 +71,13 @@ static void recv_all(int sock, struct raw_msg *m, void *buf, size_t len,
 	size_t got = 0;
 
 	while (got < len) {
-		struct iovec iov = { .iov_base = (char *)buf + got,
-				     .iov_len = len - got };
-		struct msghdr h = { .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = ctl.buf,
-				    .msg_controllen = sizeof(ctl.buf) };
-		ssize_t n = recvmsg(sock, &h,
-				    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		struct iovec iov = {.iov_base = (char *)buf + got,
+				    .iov_len = len - got};
+		struct msghdr h = {.msg_iov = &iov,
+				   .msg_iovlen = 1,
+				   .msg_control = ctl.buf,
+				   .msg_controllen = sizeof(ctl.buf)};
+		ssize_t n = recvmsg(sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 		assert_true(n > 0);
 		keep_fds(m, &h, at + (unsigned)got);

@@ -11,7 +11,7 @@
 
 #include "wire/vhost_user.h"
 
-#define RAW_FDS	16u
+#define RAW_FDS 16u
 
 struct raw_msg {
 	uint32_t request;
@@ -28,7 +28,7 @@ struct raw_msg {
 	};
 	int fds[RAW_FDS];
 	unsigned fd_cnt;
-	unsigned fds_at;	/* at which byte of the message they came */
+	unsigned fds_at; /* at which byte of the message they came */
 };
 
 /* Exactly these bytes, with these fds on the first. */

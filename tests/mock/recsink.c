@@ -15,7 +15,7 @@ static struct rec *to_rec(struct vtfs_dev_sink *s)
 }
 
 __attribute__((format(printf, 2, 3))) static void say(struct rec *rec,
-						       const char *fmt, ...)
+						      const char *fmt, ...)
 {
 	size_t len = strlen(rec->text);
 	va_list ap;
@@ -150,19 +150,19 @@ static void rec_lost(struct vtfs_dev_sink *s, int error)
 }
 
 static const struct vtfs_dev_sink_ops rec_ops = {
-	.offered = rec_offered,
-	.accept = rec_accept,
-	.queue_cnt = rec_queue_cnt,
-	.queue_max = rec_queue_max,
-	.config = rec_config,
-	.set_table = rec_set_table,
-	.start = rec_start,
-	.set_call = rec_set_call,
-	.set_kick = rec_set_kick,
-	.enable = rec_enable,
-	.stop = rec_stop,
-	.reset = rec_reset,
-	.lost = rec_lost,
+    .offered = rec_offered,
+    .accept = rec_accept,
+    .queue_cnt = rec_queue_cnt,
+    .queue_max = rec_queue_max,
+    .config = rec_config,
+    .set_table = rec_set_table,
+    .start = rec_start,
+    .set_call = rec_set_call,
+    .set_kick = rec_set_kick,
+    .enable = rec_enable,
+    .stop = rec_stop,
+    .reset = rec_reset,
+    .lost = rec_lost,
 };
 
 static void keep_line(void *data, int level, const char *line)
@@ -238,8 +238,8 @@ static void rec_cli_lost(struct vtfs_cli_sink *s, int error)
 }
 
 static const struct vtfs_cli_sink_ops rec_cli_ops = {
-	.config_changed = rec_changed,
-	.lost = rec_cli_lost,
+    .config_changed = rec_changed,
+    .lost = rec_cli_lost,
 };
 
 void rec_client_init(struct rec_client *rc, struct virtiofs_transport *t)

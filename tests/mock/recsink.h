@@ -10,9 +10,9 @@
 
 #include "transport/transport.h"
 
-#define REC_OFFERED	(VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED)
-#define REC_QUEUES	3u
-#define REC_QUEUE_MAX	1024u
+#define REC_OFFERED   (VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED)
+#define REC_QUEUES    3u
+#define REC_QUEUE_MAX 1024u
 
 struct rec {
 	struct vtfs_dev_sink sink;
@@ -20,22 +20,22 @@ struct rec {
 	struct virtiofs_transport *t;
 	uint64_t offered;
 	unsigned queue_cnt;
-	bool hold;		/* answer stop, table, reset and loss later */
-	int start_r;		/* what start returns */
+	bool hold;   /* answer stop, table, reset and loss later */
+	int start_r; /* what start returns */
 	unsigned char config[VTFS_CONFIG_LEN];
 	/* What was heard */
-	char text[4096];	/* "accept 100000000;start 0;enable 0 1;" */
+	char text[4096]; /* "accept 100000000;start 0;enable 0 1;" */
 	uint64_t features;
-	struct vtfs_table *table;	/* with a reference */
+	struct vtfs_table *table; /* with a reference */
 	uint64_t cookie;
 	struct vtfs_queue_setup setup[256];
 	bool started[256];
 	bool enabled[256];
-	int call_fd[256];	/* duplicates, or -1 */
+	int call_fd[256]; /* duplicates, or -1 */
 	int kick_fd[256];
 	unsigned stops, resets, losses;
-	int stopping;		/* queue, or -1 */
-	char logged[256];	/* the last line */
+	int stopping;	  /* queue, or -1 */
+	char logged[256]; /* the last line */
 };
 
 void rec_init(struct rec *rec, struct virtiofs_transport *t);

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define REGION	0x10000u
+#define REGION 0x10000u
 
 static struct vhuback back;
 
@@ -43,8 +43,7 @@ int vb_set_up(void **state)
 	memset(b, 0, sizeof(*b));
 	b->fds = raw_fd_cnt();
 	b->listener = -1;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-				    sv),
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
 	assert_int_equal(virtiofs_vhost_user_client_fd(&b->t, sv[0]), 0);
 	b->sock = sv[1];
@@ -56,7 +55,7 @@ int vb_set_up(void **state)
 int vb_set_up_path(void **state)
 {
 	struct vhuback *b = &back;
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	char uri[100];
 
 	memset(b, 0, sizeof(*b));
@@ -116,8 +115,8 @@ int vb_tear_down(void **state)
 static void reply(struct vhuback *b, uint32_t request, void *payload,
 		  size_t len)
 {
-	unsigned char buf[12 + 600] = { 0 };
-	uint32_t head[3] = { request, VU_VERSION | VU_REPLY, (uint32_t)len };
+	unsigned char buf[12 + 600] = {0};
+	uint32_t head[3] = {request, VU_VERSION | VU_REPLY, (uint32_t)len};
 	enum vb_lie lie = request == b->lie_at ? b->lie : VB_HONEST;
 	size_t send_len = 12 + len;
 
@@ -234,8 +233,7 @@ static bool waiting(int sock)
 {
 	char byte;
 
-	return sock >= 0 &&
-	       recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+	return sock >= 0 && recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 void vb_serve(struct vhuback *b)
@@ -273,25 +271,25 @@ const struct raw_msg *vb_last(const struct vhuback *b, uint32_t request)
 
 struct virtiofs_region vb_region(struct vhuback *b, unsigned i)
 {
-	return (struct virtiofs_region){ .size = sizeof(struct virtiofs_region),
-					 .addr = b->mem + i * REGION,
-					 .len = REGION,
-					 .fd_offset = i * REGION,
-					 .fd = b->mem_fd };
+	return (struct virtiofs_region){.size = sizeof(struct virtiofs_region),
+					.addr = b->mem + i * REGION,
+					.len = REGION,
+					.fd_offset = i * REGION,
+					.fd = b->mem_fd};
 }
 
 struct vtfs_queue_setup vb_queue(struct vhuback *b, unsigned vq)
 {
 	uint64_t at = (uintptr_t)b->mem + vq * 0x3000;
 
-	return (struct vtfs_queue_setup){ .vq = (uint16_t)vq,
-					  .num = 8,
-					  .desc = at,
-					  .driver = at + 0x1000,
-					  .device = at + 0x2000,
-					  .kick_fd = -1,
-					  .call_fd = -1,
-					  .enabled = true };
+	return (struct vtfs_queue_setup){.vq = (uint16_t)vq,
+					 .num = 8,
+					 .desc = at,
+					 .driver = at + 0x1000,
+					 .device = at + 0x2000,
+					 .kick_fd = -1,
+					 .call_fd = -1,
+					 .enabled = true};
 }
 
 void vb_connect(struct vhuback *b)
@@ -308,9 +306,8 @@ void vb_go(struct vhuback *b)
 	vb_connect(b);
 	assert_int_equal(VB_RUN(b, ops->set_status(b->t, 0)), 0);
 	assert_int_equal(VB_RUN(b, ops->set_status(b->t, 3)), 0);
-	assert_int_equal(VB_RUN(b, ops->set_features(b->t,
-						     VIRTIOFS_F_VERSION_1)),
-			 0);
+	assert_int_equal(
+	    VB_RUN(b, ops->set_features(b->t, VIRTIOFS_F_VERSION_1)), 0);
 	assert_int_equal(VB_RUN(b, ops->set_status(b->t, 11)), 0);
 	assert_int_equal(VB_RUN(b, ops->map(b->t, &m, &addr)), 0);
 	for (unsigned i = 0; i < 2; i++) {

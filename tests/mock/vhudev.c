@@ -18,8 +18,7 @@ int vd_set_up(void **state)
 	int sv[2];
 
 	v.fds = raw_fd_cnt();
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-				    sv),
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
 	assert_int_equal(virtiofs_vhost_user_device_fd(&v.t, sv[0]), 0);
 	rec_init(&v.rec, v.t);
@@ -44,7 +43,7 @@ int vd_tear_down(void **state)
 
 void vd_pump(struct vhudev *v)
 {
-	struct pollfd p = { .fd = v->t->fd(v->t), .events = POLLIN };
+	struct pollfd p = {.fd = v->t->fd(v->t), .events = POLLIN};
 
 	for (int i = 0; i < 1000 && poll(&p, 1, 0) == 1; i++) {
 		v->fatal = v->t->dev->dispatch(v->t);
@@ -108,7 +107,7 @@ uint64_t vd_ask_u64(struct vhudev *v, uint32_t request, uint64_t val)
 uint64_t vd_ask_state(struct vhudev *v, uint32_t request, uint32_t index,
 		      uint32_t num)
 {
-	struct vu_vring_state s = { .index = index, .num = num };
+	struct vu_vring_state s = {.index = index, .num = num};
 
 	return vd_ask(v, request, &s, sizeof(s));
 }
@@ -131,7 +130,7 @@ void vd_negotiate(struct vhudev *v, uint64_t protocol, uint64_t features)
 
 void vd_share(struct vhudev *v)
 {
-	struct vu_mem_reg m = { .region = { VD_GUEST, VD_MEM, VD_USER, 0 } };
+	struct vu_mem_reg m = {.region = {VD_GUEST, VD_MEM, VD_USER, 0}};
 
 	assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), v->mem),
 			 0);
@@ -141,10 +140,10 @@ struct vu_vring_addr vd_addr(unsigned index)
 {
 	uint64_t at = VD_USER + index * 0x3000ULL;
 
-	return (struct vu_vring_addr){ .index = index,
-				       .desc = at,
-				       .avail = at + 0x1000,
-				       .used = at + 0x2000 };
+	return (struct vu_vring_addr){.index = index,
+				      .desc = at,
+				      .avail = at + 0x1000,
+				      .used = at + 0x2000};
 }
 
 void vd_ring(struct vhudev *v, unsigned index)

@@ -9,22 +9,22 @@
 #include "recsink.h"
 
 /* Guest and user addresses that can't be mistaken for each other. */
-#define VD_GUEST	0x40000000ULL
-#define VD_USER		0x7f0000000000ULL
-#define VD_MEM		0x10000ULL
+#define VD_GUEST 0x40000000ULL
+#define VD_USER	 0x7f0000000000ULL
+#define VD_MEM	 0x10000ULL
 
-#define VD_PF_ALL \
-	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) | \
+#define VD_PF_ALL                                                              \
+	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) |   \
 	 VU_PF(RESET_DEVICE) | VU_PF(CONFIGURE_MEM_SLOTS))
-#define VD_FEATURES	(VIRTIOFS_F_VERSION_1 | VU_F_PROTOCOL_FEATURES)
+#define VD_FEATURES (VIRTIOFS_F_VERSION_1 | VU_F_PROTOCOL_FEATURES)
 
 struct vhudev {
 	struct rec rec;
 	struct virtiofs_transport *t;
-	int sock;		/* the front-end's end */
-	int mem;		/* memfd of VD_MEM bytes */
-	unsigned fds;		/* open before set-up */
-	int fatal;		/* what dispatch returned last */
+	int sock;     /* the front-end's end */
+	int mem;      /* memfd of VD_MEM bytes */
+	unsigned fds; /* open before set-up */
+	int fatal;    /* what dispatch returned last */
 };
 
 /* cmocka's set-up and tear-down; the latter checks for leaked fds. */

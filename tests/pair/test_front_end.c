@@ -27,9 +27,9 @@
 #define USER	0x7f0000000000ULL
 #define MEM	0x40000u
 #define NUM	128u
-#define VQ	1u		/* the first request queue */
-#define CELL(i)	(0x10000u + (i) * 0x200u)	/* one frame each */
-#define ROOM	0x100u		/* where a cell's reply begins */
+#define VQ	1u			/* the first request queue */
+#define CELL(i) (0x10000u + (i)*0x200u) /* one frame each */
+#define ROOM	0x100u			/* where a cell's reply begins */
 
 struct host {
 	int sock, mem_fd, kick, call;
@@ -75,8 +75,7 @@ static void answer_kept(struct host *h)
 
 static void pump(struct host *h)
 {
-	struct pollfd p = { .fd = virtiofs_device_fd(h->dev),
-			    .events = POLLIN };
+	struct pollfd p = {.fd = virtiofs_device_fd(h->dev), .events = POLLIN};
 	int i;
 
 	for (i = 0; i < 200 && poll(&p, 1, 0) == 1; i++)
@@ -93,24 +92,22 @@ static int vq_fd(void)
 static void open_device(struct host *h)
 {
 	static const struct virtiofs_device_ops ops = {
-		.size = sizeof(ops),
-		.request = on_request,
-		.interrupt = on_interrupt,
-		.reset = on_reset,
+	    .size = sizeof(ops),
+	    .request = on_request,
+	    .interrupt = on_interrupt,
+	    .reset = on_reset,
 	};
-	struct virtiofs_device_opts opts = { .size = sizeof(opts),
-					     .tag = "host" };
+	struct virtiofs_device_opts opts = {.size = sizeof(opts),
+					    .tag = "host"};
 	struct virtiofs_transport *t;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	/* a name of the kernel's choice, in no directory */
 	h->sa.sun_family = AF_UNIX;
-	assert_int_equal(bind(fd, (struct sockaddr *)&h->sa,
-			      sizeof(h->sa.sun_family)),
-			 0);
+	assert_int_equal(
+	    bind(fd, (struct sockaddr *)&h->sa, sizeof(h->sa.sun_family)), 0);
 	h->sa_len = sizeof(h->sa);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&h->sa,
-				     &h->sa_len),
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&h->sa, &h->sa_len),
 			 0);
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(virtiofs_vhost_user_listen_fd(&t, fd), 0);
@@ -120,8 +117,7 @@ static void open_device(struct host *h)
 static void dial(struct host *h)
 {
 	h->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(h->sock, (struct sockaddr *)&h->sa,
-				 h->sa_len),
+	assert_int_equal(connect(h->sock, (struct sockaddr *)&h->sa, h->sa_len),
 			 0);
 }
 
@@ -178,17 +174,17 @@ static void tell(struct host *h, uint32_t request, const void *payload,
 
 static void state_of(struct host *h, uint32_t request, uint32_t num)
 {
-	struct vu_vring_state s = { .index = VQ, .num = num };
+	struct vu_vring_state s = {.index = VQ, .num = num};
 
 	tell(h, request, &s, sizeof(s), -1);
 }
 
 static void ring_up(struct host *h)
 {
-	struct vu_vring_addr a = { .index = VQ,
-				   .desc = USER + 0x1000,
-				   .avail = USER + 0x2000,
-				   .used = USER + 0x3000 };
+	struct vu_vring_addr a = {.index = VQ,
+				  .desc = USER + 0x1000,
+				  .avail = USER + 0x2000,
+				  .used = USER + 0x3000};
 	uint64_t idx = VQ;
 
 	state_of(h, VU_SET_VRING_NUM, NUM);
@@ -201,7 +197,7 @@ static void ring_up(struct host *h)
 
 static void share(struct host *h, uint64_t at, int fd)
 {
-	struct vu_mem_reg m = { .region = { GUEST + at, MEM, USER + at, 0 } };
+	struct vu_mem_reg m = {.region = {GUEST + at, MEM, USER + at, 0}};
 
 	tell(h, VU_ADD_MEM_REG, &m, sizeof(m), fd);
 }
@@ -223,13 +219,11 @@ static void connected(struct host *h)
 static void post_at(struct host *h, unsigned i, uint64_t addr,
 		    unsigned char *bytes, uint32_t opcode)
 {
-	struct fuse_in_header in = { .opcode = opcode,
-				     .unique = 100 + i,
-				     .nodeid = 1 };
-	struct fuse_init_in init = { .major = 7,
-				     .minor = 38,
-				     .max_readahead = 4096 };
-	struct fuse_getattr_in getattr = { 0 };
+	struct fuse_in_header in = {
+	    .opcode = opcode, .unique = 100 + i, .nodeid = 1};
+	struct fuse_init_in init = {
+	    .major = 7, .minor = 38, .max_readahead = 4096};
+	struct fuse_getattr_in getattr = {0};
 	size_t len = opcode == FUSE_INIT ? sizeof(init) : sizeof(getattr);
 	uint16_t head = (uint16_t)(2 * i % NUM);
 
@@ -237,11 +231,10 @@ static void post_at(struct host *h, unsigned i, uint64_t addr,
 	memcpy(bytes, &in, sizeof(in));
 	memcpy(bytes + sizeof(in),
 	       opcode == FUSE_INIT ? (void *)&init : (void *)&getattr, len);
-	h->desc[head] = (struct vtfs_wire_desc){ addr, in.len,
-						 VTFS_DESC_F_NEXT,
-						 (uint16_t)(head + 1) };
-	h->desc[head + 1] = (struct vtfs_wire_desc){ addr + ROOM, 0x100,
-						     VTFS_DESC_F_WRITE, 0 };
+	h->desc[head] = (struct vtfs_wire_desc){addr, in.len, VTFS_DESC_F_NEXT,
+						(uint16_t)(head + 1)};
+	h->desc[head + 1] = (struct vtfs_wire_desc){addr + ROOM, 0x100,
+						    VTFS_DESC_F_WRITE, 0};
 	h->avail->ring[h->avail->idx % NUM] = head;
 	__atomic_store_n(&h->avail->idx, (uint16_t)(h->avail->idx + 1),
 			 __ATOMIC_RELEASE);
@@ -289,7 +282,7 @@ static void init_session(struct host *h)
 
 static void ask_base(struct host *h)
 {
-	struct vu_vring_state s = { .index = VQ };
+	struct vu_vring_state s = {.index = VQ};
 
 	raw_send(h->sock, VU_GET_VRING_BASE, VU_VERSION, &s, sizeof(s), NULL,
 		 0);
@@ -458,8 +451,8 @@ static void table_changes_under_requests(void **state)
 	int other = raw_memfd(MEM);
 	unsigned char *bytes = mmap(NULL, MEM, PROT_READ | PROT_WRITE,
 				    MAP_SHARED, other, 0);
-	struct vu_mem_table t = { .num = 2 };
-	int fds[2] = { h->mem_fd, other };
+	struct vu_mem_table t = {.num = 2};
+	int fds[2] = {h->mem_fd, other};
 	struct fuse_out_header out;
 
 	connected(h);
@@ -471,8 +464,8 @@ static void table_changes_under_requests(void **state)
 	pump(h);
 	assert_int_equal(h->kept_cnt, 32);
 	/* The old region comes again, beside a new one: nobody has to wait. */
-	t.regions[0] = (struct vu_region){ GUEST, MEM, USER, 0 };
-	t.regions[1] = (struct vu_region){ GUEST + MEM, MEM, USER + MEM, 0 };
+	t.regions[0] = (struct vu_region){GUEST, MEM, USER, 0};
+	t.regions[1] = (struct vu_region){GUEST + MEM, MEM, USER + MEM, 0};
 	raw_send(h->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY, &t,
 		 8 + 64, fds, 2);
 	assert_int_equal(status_of(h, VU_SET_MEM_TABLE), 0);
@@ -499,7 +492,7 @@ static void memory_that_goes_is_let_go_of_first(void **state)
 	int other = raw_memfd(MEM);
 	unsigned char *bytes = mmap(NULL, MEM, PROT_READ | PROT_WRITE,
 				    MAP_SHARED, other, 0);
-	struct vu_mem_reg m = { .region = { GUEST + MEM, MEM, USER + MEM, 0 } };
+	struct vu_mem_reg m = {.region = {GUEST + MEM, MEM, USER + MEM, 0}};
 	struct fuse_out_header out;
 
 	connected(h);
@@ -600,16 +593,16 @@ static void next_connection_has_to_init_anew(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(requests_that_wait_are_served_without_a_kick),
-		T(disabled_ring_leaves_requests_alone),
-		T(get_vring_base_lets_requests_finish),
-		T(suspended_device_touches_and_tells_nothing),
-		T(swapped_call_fd_loses_no_completion),
-		T(kick_fd_that_is_always_readable_does_not_spin),
-		T(table_changes_under_requests),
-		T(memory_that_goes_is_let_go_of_first),
-		T(reset_device_ends_requests_and_session),
-		T(next_connection_has_to_init_anew),
+	    T(requests_that_wait_are_served_without_a_kick),
+	    T(disabled_ring_leaves_requests_alone),
+	    T(get_vring_base_lets_requests_finish),
+	    T(suspended_device_touches_and_tells_nothing),
+	    T(swapped_call_fd_loses_no_completion),
+	    T(kick_fd_that_is_always_readable_does_not_spin),
+	    T(table_changes_under_requests),
+	    T(memory_that_goes_is_let_go_of_first),
+	    T(reset_device_ends_requests_and_session),
+	    T(next_connection_has_to_init_anew),
 	};
 
 	return cmocka_run_group_tests_name("front_end", tests, NULL, NULL);

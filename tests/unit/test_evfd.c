@@ -101,7 +101,7 @@ static void bell_that_is_full_does_not_block(void **state)
 	uint64_t max = UINT64_MAX - 1;
 	int ev = eventfd(0, EFD_CLOEXEC);
 	int pairs[2][2];
-	char junk[4096] = { 0 };
+	char junk[4096] = {0};
 	struct vtfs_bell b;
 
 	/* All of them blocking: only we know better. */
@@ -137,7 +137,7 @@ static void on_sigpipe(int sig)
 
 static void bell_nobody_hears_raises_no_signal(void **state)
 {
-	struct sigaction sa = { .sa_handler = on_sigpipe };
+	struct sigaction sa = {.sa_handler = on_sigpipe};
 	struct sigaction old;
 	uint32_t word = 0;
 	int pairs[2][2];
@@ -162,13 +162,13 @@ static void bell_nobody_hears_raises_no_signal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(event_is_signalled_and_drained),
-		cmocka_unit_test(only_an_eventfd_is_one),
-		cmocka_unit_test(bell_rings_each_kind),
-		cmocka_unit_test(bell_of_nothing_is_silent),
-		cmocka_unit_test(bell_of_a_file_is_refused),
-		cmocka_unit_test(bell_that_is_full_does_not_block),
-		cmocka_unit_test(bell_nobody_hears_raises_no_signal),
+	    cmocka_unit_test(event_is_signalled_and_drained),
+	    cmocka_unit_test(only_an_eventfd_is_one),
+	    cmocka_unit_test(bell_rings_each_kind),
+	    cmocka_unit_test(bell_of_nothing_is_silent),
+	    cmocka_unit_test(bell_of_a_file_is_refused),
+	    cmocka_unit_test(bell_that_is_full_does_not_block),
+	    cmocka_unit_test(bell_nobody_hears_raises_no_signal),
 	};
 
 	return cmocka_run_group_tests_name("evfd", tests, NULL, NULL);

@@ -16,13 +16,13 @@
 #include "recsink.h"
 #include "wire/virtio.h"
 
-#define PAGE	4096u
+#define PAGE 4096u
 
 struct pair {
 	struct rec rec;
 	struct rec_client rc;
 	struct virtiofs_transport *d, *c;
-	unsigned char *mem;	/* a memfd of 4 pages, mapped */
+	unsigned char *mem; /* a memfd of 4 pages, mapped */
 	int fd;
 };
 
@@ -56,7 +56,7 @@ static int tear_down(void **state)
 
 static bool readable(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 1;
 }
@@ -92,18 +92,15 @@ static void negotiate(struct pair *p)
 	assert_int_equal(run_status(p, 0), 0);
 	assert_int_equal(run_status(p, 1), 0);
 	assert_int_equal(run_status(p, 3), 0);
-	assert_int_equal(RUN(p, p->c->cli->set_features(
-				p->c, VIRTIOFS_F_VERSION_1)),
-			 0);
+	assert_int_equal(
+	    RUN(p, p->c->cli->set_features(p->c, VIRTIOFS_F_VERSION_1)), 0);
 	assert_int_equal(run_status(p, 11), 0);
 }
 
 static uint64_t map(struct pair *p)
 {
-	struct virtiofs_region r = { .size = sizeof(r),
-				     .addr = p->mem,
-				     .len = 4 * PAGE,
-				     .fd = p->fd };
+	struct virtiofs_region r = {
+	    .size = sizeof(r), .addr = p->mem, .len = 4 * PAGE, .fd = p->fd};
 	uint64_t addr = 0;
 
 	assert_int_equal(RUN(p, p->c->cli->map(p->c, &r, &addr)), 0);
@@ -112,14 +109,14 @@ static uint64_t map(struct pair *p)
 
 static int start(struct pair *p, unsigned vq, uint64_t addr)
 {
-	struct vtfs_queue_setup q = { .vq = (uint16_t)vq,
-				      .num = 8,
-				      .desc = addr,
-				      .driver = addr + PAGE,
-				      .device = addr + 2 * PAGE,
-				      .kick_fd = eventfd(0, EFD_CLOEXEC),
-				      .call_fd = -1,
-				      .enabled = true };
+	struct vtfs_queue_setup q = {.vq = (uint16_t)vq,
+				     .num = 8,
+				     .desc = addr,
+				     .driver = addr + PAGE,
+				     .device = addr + 2 * PAGE,
+				     .kick_fd = eventfd(0, EFD_CLOEXEC),
+				     .call_fd = -1,
+				     .enabled = true};
 	int r = RUN(p, p->c->cli->start_queue(p->c, &q));
 
 	close(q.kick_fd);
@@ -179,12 +176,12 @@ static void reset_is_answered_when_the_session_is_quiet(void **state)
 static void features_ok_is_refused_after_a_bad_choice(void **state)
 {
 	static const uint64_t bad[] = {
-		0,
-		VIRTIOFS_F_INDIRECT_DESC,
-		VIRTIOFS_F_VERSION_1 | 1ULL << 5,
-		VIRTIOFS_F_VERSION_1 | 1ULL << 30,
-		VIRTIOFS_F_VERSION_1 | 1ULL << VTFS_F_BIT_SR_IOV,
-		~0ULL,
+	    0,
+	    VIRTIOFS_F_INDIRECT_DESC,
+	    VIRTIOFS_F_VERSION_1 | 1ULL << 5,
+	    VIRTIOFS_F_VERSION_1 | 1ULL << 30,
+	    VIRTIOFS_F_VERSION_1 | 1ULL << VTFS_F_BIT_SR_IOV,
+	    ~0ULL,
 	};
 	struct pair *p = *state;
 
@@ -205,9 +202,9 @@ static void features_ok_is_refused_after_a_bad_choice(void **state)
 /* covers: FEAT-DEV-02, FEAT-DEV-05 */
 static void every_subset_with_version_1_is_agreed_to(void **state)
 {
-	static const uint64_t bits[] = { VIRTIOFS_F_INDIRECT_DESC,
-					 VIRTIOFS_F_EVENT_IDX,
-					 VIRTIOFS_F_RING_PACKED };
+	static const uint64_t bits[] = {VIRTIOFS_F_INDIRECT_DESC,
+					VIRTIOFS_F_EVENT_IDX,
+					VIRTIOFS_F_RING_PACKED};
 	struct pair *p = *state;
 
 	for (unsigned i = 0; i < 16; i++) {
@@ -232,10 +229,10 @@ static void features_after_features_ok_change_nothing(void **state)
 
 	negotiate(p);
 	rec_clear(&p->rec);
-	assert_int_equal(RUN(p, p->c->cli->set_features(
-				p->c, VIRTIOFS_F_VERSION_1 |
-					      VIRTIOFS_F_EVENT_IDX)),
-			 -EBUSY);
+	assert_int_equal(
+	    RUN(p, p->c->cli->set_features(p->c, VIRTIOFS_F_VERSION_1 |
+						     VIRTIOFS_F_EVENT_IDX)),
+	    -EBUSY);
 	assert_string_equal(p->rec.text, "");
 	assert_int_equal(p->rec.features, VIRTIOFS_F_VERSION_1);
 	assert_int_equal(get_status(p), 11);
@@ -319,10 +316,8 @@ static void memory_without_a_file_is_used_in_place(void **state)
 {
 	static char bytes[100];
 	struct pair *p = *state;
-	struct virtiofs_region r = { .size = sizeof(r),
-				     .addr = bytes,
-				     .len = sizeof(bytes),
-				     .fd = -1 };
+	struct virtiofs_region r = {
+	    .size = sizeof(r), .addr = bytes, .len = sizeof(bytes), .fd = -1};
 	uint64_t addr;
 
 	assert_int_equal(RUN(p, p->c->cli->map(p->c, &r, &addr)), 0);
@@ -461,7 +456,7 @@ static void op_given_up_is_finished_before_the_next(void **state)
 static void *serve(void *arg)
 {
 	struct pair *p = arg;
-	struct pollfd pfd = { .fd = p->d->fd(p->d), .events = POLLIN };
+	struct pollfd pfd = {.fd = p->d->fd(p->d), .events = POLLIN};
 
 	while (!p->rec.losses) {
 		poll(&pfd, 1, -1);
@@ -478,11 +473,11 @@ static void halves_in_two_threads(void **state)
 
 	assert_int_equal(pthread_create(&t, NULL, serve, p), 0);
 	for (unsigned i = 0; i < 200; i++) {
-		struct virtiofs_region r = { .size = sizeof(r),
-					     .addr = p->mem,
-					     .len = 4 * PAGE,
-					     .fd = p->fd };
-		struct pollfd pfd = { .fd = p->c->fd(p->c), .events = POLLIN };
+		struct virtiofs_region r = {.size = sizeof(r),
+					    .addr = p->mem,
+					    .len = 4 * PAGE,
+					    .fd = p->fd};
+		struct pollfd pfd = {.fd = p->c->fd(p->c), .events = POLLIN};
 		uint64_t addr;
 
 		while (p->c->cli->map(p->c, &r, &addr) == -EAGAIN)
@@ -501,26 +496,26 @@ static void halves_in_two_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(op_waits_for_the_device),
-		T(status_is_zero_at_first_and_after_reset),
-		T(reset_is_answered_when_the_session_is_quiet),
-		T(features_ok_is_refused_after_a_bad_choice),
-		T(every_subset_with_version_1_is_agreed_to),
-		T(features_after_features_ok_change_nothing),
-		T(queues_run_from_driver_ok_on),
-		T(queue_needs_features_ok_and_a_number),
-		T(stop_waits_for_the_drain),
-		T(memory_is_the_same_in_both_halves),
-		T(memory_without_a_file_is_used_in_place),
-		T(config_space_is_read_whole),
-		T(broken_queue_tells_the_driver),
-		T(broken_before_driver_ok_is_only_a_bit),
-		T(client_that_goes_is_lost_once),
-		T(client_that_goes_while_an_answer_is_owed),
-		T(device_that_goes_is_lost_once),
-		T(connect_again_ends_the_old_session),
-		T(op_given_up_is_finished_before_the_next),
-		T(halves_in_two_threads),
+	    T(op_waits_for_the_device),
+	    T(status_is_zero_at_first_and_after_reset),
+	    T(reset_is_answered_when_the_session_is_quiet),
+	    T(features_ok_is_refused_after_a_bad_choice),
+	    T(every_subset_with_version_1_is_agreed_to),
+	    T(features_after_features_ok_change_nothing),
+	    T(queues_run_from_driver_ok_on),
+	    T(queue_needs_features_ok_and_a_number),
+	    T(stop_waits_for_the_drain),
+	    T(memory_is_the_same_in_both_halves),
+	    T(memory_without_a_file_is_used_in_place),
+	    T(config_space_is_read_whole),
+	    T(broken_queue_tells_the_driver),
+	    T(broken_before_driver_ok_is_only_a_bit),
+	    T(client_that_goes_is_lost_once),
+	    T(client_that_goes_while_an_answer_is_owed),
+	    T(device_that_goes_is_lost_once),
+	    T(connect_again_ends_the_old_session),
+	    T(op_given_up_is_finished_before_the_next),
+	    T(halves_in_two_threads),
 	};
 
 	return cmocka_run_group_tests_name("inproc", tests, NULL, NULL);

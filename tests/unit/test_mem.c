@@ -21,7 +21,7 @@
 #include "mem/region.h"
 #include "mem/table.h"
 
-#define PAGE	4096u
+#define PAGE 4096u
 
 static int memfd(size_t len)
 {
@@ -34,10 +34,10 @@ static int memfd(size_t len)
 
 static struct vtfs_region_desc desc(int fd, uint64_t peer, uint64_t len)
 {
-	return (struct vtfs_region_desc){ .peer_addr = peer,
-					  .user_addr = peer + (1ULL << 40),
-					  .len = len,
-					  .fd = fd };
+	return (struct vtfs_region_desc){.peer_addr = peer,
+					 .user_addr = peer + (1ULL << 40),
+					 .len = len,
+					 .fd = fd};
 }
 
 static struct vtfs_region *region(int fd, uint64_t peer, uint64_t len,
@@ -178,10 +178,8 @@ static void region_same_needs_every_part(void **state)
 static void region_of_own_memory_is_not_mapped(void **state)
 {
 	static char bytes[64];
-	struct vtfs_region_desc d = { .peer_addr = 0x5000,
-				      .len = sizeof(bytes),
-				      .fd = -1,
-				      .addr = bytes };
+	struct vtfs_region_desc d = {
+	    .peer_addr = 0x5000, .len = sizeof(bytes), .fd = -1, .addr = bytes};
 	struct vtfs_region *r;
 
 	assert_int_equal(vtfs_region_new(&r, &d, 1), 0);
@@ -216,8 +214,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *ctx)
 /* covers: VHU-DEV-12 */
 static void memory_taken_back_reads_as_zeroes(void **state)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus,
-				.sa_flags = SA_SIGINFO };
+	struct sigaction sa = {.sa_sigaction = on_sigbus,
+			       .sa_flags = SA_SIGINFO};
 	struct sigaction old;
 	int fd = memfd(4 * PAGE);
 	struct vtfs_region *r = region(fd, 0, 4 * PAGE, 0);
@@ -280,9 +278,8 @@ static void memory_fault_registry_takes_many_threads(void **state)
 	pthread_t t[3];
 
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&t[i], NULL, map_and_fault,
-						&fd),
-				 0);
+		assert_int_equal(
+		    pthread_create(&t[i], NULL, map_and_fault, &fd), 0);
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
 	close(fd);
@@ -374,7 +371,7 @@ static void append_cuts_at_region_borders(void **state)
 	struct vtfs_region *r[4];
 	struct vtfs_table *t = table(fd, r);
 	struct iovec iov[4];
-	struct vtfs_parts p = { .iov = iov, .max = 4 };
+	struct vtfs_parts p = {.iov = iov, .max = 4};
 
 	/* Whether the two mappings happen to be neighbours is the kernel's. */
 	assert_int_equal(vtfs_table_append(t, 0x4ff0, 0x20, &p), 0);
@@ -401,7 +398,7 @@ static void append_merges_neighbours_above_the_seal(void **state)
 	struct vtfs_region *r[4];
 	struct vtfs_table *t = table(fd, r);
 	struct iovec iov[4];
-	struct vtfs_parts p = { .iov = iov, .max = 4 };
+	struct vtfs_parts p = {.iov = iov, .max = 4};
 
 	assert_int_equal(vtfs_table_append(t, 0x10000, 16, &p), 0);
 	assert_int_equal(vtfs_table_append(t, 0x10010, 16, &p), 0);
@@ -425,14 +422,13 @@ static void append_of_memory_nobody_shared_faults(void **state)
 	struct vtfs_region *r[4];
 	struct vtfs_table *t = table(fd, r);
 	struct iovec iov[4];
-	struct vtfs_parts p = { .iov = iov, .max = 4 };
+	struct vtfs_parts p = {.iov = iov, .max = 4};
 
 	assert_int_equal(vtfs_table_append(t, 0x1ff0, 0x11, &p), -EFAULT);
 	assert_int_equal(p.cnt, 1);
 	assert_int_equal(iov[0].iov_len, 0x10);
 	assert_int_equal(vtfs_table_append(t, 0, 1, &p), -EFAULT);
-	assert_int_equal(vtfs_table_append(t, UINT64_MAX - 1, 16, &p),
-			 -EFAULT);
+	assert_int_equal(vtfs_table_append(t, UINT64_MAX - 1, 16, &p), -EFAULT);
 	vtfs_table_put(t);
 	close(fd);
 }
@@ -443,7 +439,7 @@ static void append_to_a_full_list_is_e2big(void **state)
 	struct vtfs_region *r[4];
 	struct vtfs_table *t = table(fd, r);
 	struct iovec iov[2];
-	struct vtfs_parts p = { .iov = iov, .max = 1 };
+	struct vtfs_parts p = {.iov = iov, .max = 1};
 
 	iov[1].iov_base = NULL;
 	assert_int_equal(vtfs_table_append(t, 0x10000, 16, &p), 0);
@@ -459,13 +455,12 @@ static void append_to_a_full_list_is_e2big(void **state)
 static void append_does_not_wrap(void **state)
 {
 	int fd = memfd(PAGE);
-	struct vtfs_region_desc d = { .peer_addr = UINT64_MAX - PAGE + 1,
-				      .len = PAGE,
-				      .fd = fd };
+	struct vtfs_region_desc d = {
+	    .peer_addr = UINT64_MAX - PAGE + 1, .len = PAGE, .fd = fd};
 	struct vtfs_region *r[2];
 	struct vtfs_table *t;
 	struct iovec iov[4];
-	struct vtfs_parts p = { .iov = iov, .max = 4 };
+	struct vtfs_parts p = {.iov = iov, .max = 4};
 
 	assert_int_equal(vtfs_region_new(&r[0], &d, 0), 0);
 	d.peer_addr = 0;
@@ -485,26 +480,26 @@ static void append_does_not_wrap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(region_shares_the_file),
-		cmocka_unit_test(region_at_unaligned_offset_starts_there),
-		cmocka_unit_test(region_beyond_the_file_is_refused),
-		cmocka_unit_test(region_that_wraps_or_is_empty_is_refused),
-		cmocka_unit_test(region_of_no_file_is_refused),
-		cmocka_unit_test(region_of_a_read_only_file_is_refused),
-		cmocka_unit_test(region_same_needs_every_part),
-		cmocka_unit_test(region_of_own_memory_is_not_mapped),
-		cmocka_unit_test(region_knows_a_seal),
-		cmocka_unit_test(memory_taken_back_reads_as_zeroes),
-		cmocka_unit_test(memory_fault_knows_only_live_mappings),
-		cmocka_unit_test(memory_fault_registry_takes_many_threads),
-		cmocka_unit_test(table_finds_each_byte_once),
-		cmocka_unit_test(table_of_overlapping_regions_is_refused),
-		cmocka_unit_test(table_translates_user_addresses),
-		cmocka_unit_test(append_cuts_at_region_borders),
-		cmocka_unit_test(append_merges_neighbours_above_the_seal),
-		cmocka_unit_test(append_of_memory_nobody_shared_faults),
-		cmocka_unit_test(append_to_a_full_list_is_e2big),
-		cmocka_unit_test(append_does_not_wrap),
+	    cmocka_unit_test(region_shares_the_file),
+	    cmocka_unit_test(region_at_unaligned_offset_starts_there),
+	    cmocka_unit_test(region_beyond_the_file_is_refused),
+	    cmocka_unit_test(region_that_wraps_or_is_empty_is_refused),
+	    cmocka_unit_test(region_of_no_file_is_refused),
+	    cmocka_unit_test(region_of_a_read_only_file_is_refused),
+	    cmocka_unit_test(region_same_needs_every_part),
+	    cmocka_unit_test(region_of_own_memory_is_not_mapped),
+	    cmocka_unit_test(region_knows_a_seal),
+	    cmocka_unit_test(memory_taken_back_reads_as_zeroes),
+	    cmocka_unit_test(memory_fault_knows_only_live_mappings),
+	    cmocka_unit_test(memory_fault_registry_takes_many_threads),
+	    cmocka_unit_test(table_finds_each_byte_once),
+	    cmocka_unit_test(table_of_overlapping_regions_is_refused),
+	    cmocka_unit_test(table_translates_user_addresses),
+	    cmocka_unit_test(append_cuts_at_region_borders),
+	    cmocka_unit_test(append_merges_neighbours_above_the_seal),
+	    cmocka_unit_test(append_of_memory_nobody_shared_faults),
+	    cmocka_unit_test(append_to_a_full_list_is_e2big),
+	    cmocka_unit_test(append_does_not_wrap),
 	};
 
 	return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

@@ -26,7 +26,7 @@ struct place {
 	char path[64];
 	char uri[80];
 	struct rec rec;
-	struct virtiofs_transport *t;	/* NULL: not opened */
+	struct virtiofs_transport *t; /* NULL: not opened */
 	unsigned fds;
 };
 
@@ -64,7 +64,7 @@ static void serve(struct place *p)
 
 static void pump(struct place *p)
 {
-	struct pollfd pfd = { .fd = p->t->fd(p->t), .events = POLLIN };
+	struct pollfd pfd = {.fd = p->t->fd(p->t), .events = POLLIN};
 
 	for (int i = 0; i < 1000 && poll(&pfd, 1, 0) == 1; i++)
 		assert_int_equal(p->t->dev->dispatch(p->t), 0);
@@ -81,7 +81,7 @@ static int raw_socket(void)
 
 static struct sockaddr_un address(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
 	return sa;
@@ -263,11 +263,10 @@ static void front_end(struct place *p, int mem, unsigned how_far)
 	uint64_t pf = VU_PF(CONFIGURE_MEM_SLOTS) | VU_PF(BACKEND_REQ);
 	uint64_t f = VIRTIOFS_F_VERSION_1;
 	uint64_t at = 0x10000;
-	struct vu_mem_reg m = { .region = { at, 0x4000, at, 0 } };
-	struct vu_vring_state s = { .num = 8 };
-	struct vu_vring_addr a = { .desc = at,
-				   .avail = at + 0x1000,
-				   .used = at + 0x2000 };
+	struct vu_mem_reg m = {.region = {at, 0x4000, at, 0}};
+	struct vu_vring_state s = {.num = 8};
+	struct vu_vring_addr a = {
+	    .desc = at, .avail = at + 0x1000, .used = at + 0x2000};
 	uint64_t zero = 0x100;
 	int sv[2];
 
@@ -328,8 +327,7 @@ static void connected_socket_serves_one_front_end(void **state)
 	struct raw_msg m;
 	int sv[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-				    sv),
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
 	assert_int_equal(virtiofs_vhost_user_device_fd(&t, sv[0]), 0);
 	rec_init(&p->rec, t);
@@ -401,18 +399,18 @@ static void fds_of_another_kind_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket_goes_with_the_device),
-		T(stale_socket_is_replaced),
-		T(socket_in_use_is_left_alone),
-		T(file_in_the_way_is_left_alone),
-		T(socket_of_somebody_else_is_not_unlinked),
-		T(names_that_can_not_be),
-		T(next_front_end_waits_for_the_first),
-		T(visitor_that_says_nothing_is_no_session),
-		T(device_listens_again_and_keeps_nothing),
-		T(connected_socket_serves_one_front_end),
-		T(listening_fd_is_served_and_not_unlinked),
-		T(fds_of_another_kind_are_refused),
+	    T(socket_goes_with_the_device),
+	    T(stale_socket_is_replaced),
+	    T(socket_in_use_is_left_alone),
+	    T(file_in_the_way_is_left_alone),
+	    T(socket_of_somebody_else_is_not_unlinked),
+	    T(names_that_can_not_be),
+	    T(next_front_end_waits_for_the_first),
+	    T(visitor_that_says_nothing_is_no_session),
+	    T(device_listens_again_and_keeps_nothing),
+	    T(connected_socket_serves_one_front_end),
+	    T(listening_fd_is_served_and_not_unlinked),
+	    T(fds_of_another_kind_are_refused),
 	};
 
 	return cmocka_run_group_tests_name("vhu_listen", tests, NULL, NULL);

@@ -24,8 +24,8 @@
 
 static struct vu_mem_reg reg(uint64_t guest, uint64_t size, uint64_t off)
 {
-	return (struct vu_mem_reg){ .region = { guest, size, guest + VD_USER,
-						off } };
+	return (struct vu_mem_reg){
+	    .region = {guest, size, guest + VD_USER, off}};
 }
 
 static uint64_t add(struct vhudev *v, uint64_t guest, uint64_t size,
@@ -50,17 +50,15 @@ static uint64_t set_table(struct vhudev *v, unsigned num, const int *fds,
 	struct {
 		uint32_t num, padding;
 		struct vu_region regions[16];
-	} t = { .num = num };
+	} t = {.num = num};
 
 	for (unsigned i = 0; i < 16; i++)
-		t.regions[i] = (struct vu_region){ VD_GUEST + i * 0x1000,
-						   0x1000,
-						   VD_USER + i * 0x1000, 0 };
+		t.regions[i] = (struct vu_region){VD_GUEST + i * 0x1000, 0x1000,
+						  VD_USER + i * 0x1000, 0};
 	raw_send(v->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY, &t,
 		 8 + num * 32, fds, fd_cnt);
 	vd_pump(v);
-	return raw_closed(v->sock) ? ~0ULL :
-				     vd_status(v, VU_SET_MEM_TABLE);
+	return raw_closed(v->sock) ? ~0ULL : vd_status(v, VU_SET_MEM_TABLE);
 }
 
 static void *at(struct vhudev *v, uint64_t guest)
@@ -72,7 +70,7 @@ static void *at(struct vhudev *v, uint64_t guest)
 static void region_is_guest_size_user_offset(void **state)
 {
 	struct vhudev *v = *state;
-	unsigned char t[8 + 32] = { 1 };
+	unsigned char t[8 + 32] = {1};
 	uint64_t guest = VD_GUEST, size = 0x2000, user = VD_USER, off = 0x3000;
 	uint64_t peer;
 
@@ -87,9 +85,8 @@ static void region_is_guest_size_user_offset(void **state)
 	assert_memory_equal(at(v, VD_GUEST), "here", 4);
 	assert_non_null(vtfs_table_ptr(v->rec.table, VD_GUEST, 0x2000));
 	assert_null(vtfs_table_ptr(v->rec.table, VD_GUEST, 0x2001));
-	assert_int_equal(vtfs_table_user_to_peer(v->rec.table, VD_USER + 5, 1,
-						 &peer),
-			 0);
+	assert_int_equal(
+	    vtfs_table_user_to_peer(v->rec.table, VD_USER + 5, 1, &peer), 0);
 	assert_int_equal(peer, VD_GUEST + 5);
 }
 
@@ -127,10 +124,10 @@ static void table_has_a_fd_for_each_region_in_order(void **state)
 static void table_may_be_longer_than_its_regions(void **state)
 {
 	struct vhudev *v = *state;
-	struct vu_mem_table t = { .num = 1 };
+	struct vu_mem_table t = {.num = 1};
 
 	vd_negotiate(v, VD_PF_ALL, VD_FEATURES);
-	t.regions[0] = (struct vu_region){ VD_GUEST, VD_MEM, VD_USER, 0 };
+	t.regions[0] = (struct vu_region){VD_GUEST, VD_MEM, VD_USER, 0};
 	assert_int_equal(vd_ask_fd(v, VU_SET_MEM_TABLE, &t, 8 + 2 * 32, v->mem),
 			 0);
 	assert_int_equal(v->rec.table->cnt, 1);
@@ -141,13 +138,13 @@ static void table_may_be_longer_than_its_regions(void **state)
 static void bad_regions_leave_the_table_in_force(void **state)
 {
 	static const struct vu_region bad[] = {
-		{ VD_GUEST + 0x1000, 0, VD_USER + 0x1000, 0 },
-		{ VD_GUEST, 0x1000, VD_USER + 0x10000, 0 },
-		{ VD_GUEST - 0x1000, 0x1001, VD_USER + 0x10000, 0 },
-		{ VD_GUEST + 0xfff, 0x1000, VD_USER + 0x10000, 0 },
-		{ UINT64_MAX - 0xfff + 1, 0x1000, VD_USER + 0x10000, 0 },
-		{ VD_GUEST + 0x1000, 0x1000, UINT64_MAX - 0xffe, 0 },
-		{ VD_GUEST + 0x1000, UINT64_MAX, VD_USER + 0x10000, 0 },
+	    {VD_GUEST + 0x1000, 0, VD_USER + 0x1000, 0},
+	    {VD_GUEST, 0x1000, VD_USER + 0x10000, 0},
+	    {VD_GUEST - 0x1000, 0x1001, VD_USER + 0x10000, 0},
+	    {VD_GUEST + 0xfff, 0x1000, VD_USER + 0x10000, 0},
+	    {UINT64_MAX - 0xfff + 1, 0x1000, VD_USER + 0x10000, 0},
+	    {VD_GUEST + 0x1000, 0x1000, UINT64_MAX - 0xffe, 0},
+	    {VD_GUEST + 0x1000, UINT64_MAX, VD_USER + 0x10000, 0},
 	};
 	struct vhudev *v = *state;
 
@@ -155,15 +152,13 @@ static void bad_regions_leave_the_table_in_force(void **state)
 	assert_int_equal(add(v, VD_GUEST, 0x1000, 0), 0);
 	rec_clear(&v->rec);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct vu_mem_reg m = { .region = bad[i] };
-		struct vu_mem_table t = { .num = 2 };
-		int fds[2] = { v->mem, v->mem };
+		struct vu_mem_reg m = {.region = bad[i]};
+		struct vu_mem_table t = {.num = 2};
+		int fds[2] = {v->mem, v->mem};
 
-		assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m),
-					   v->mem),
-				 1);
-		t.regions[0] = (struct vu_region){ VD_GUEST, 0x1000, VD_USER,
-						   0 };
+		assert_int_equal(
+		    vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), v->mem), 1);
+		t.regions[0] = (struct vu_region){VD_GUEST, 0x1000, VD_USER, 0};
 		t.regions[1] = bad[i];
 		raw_send(v->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY,
 			 &t, 8 + 64, fds, 2);
@@ -213,7 +208,7 @@ static void add_mem_reg_has_exactly_one_fd(void **state)
 {
 	struct vhudev *v = *state;
 	struct vu_mem_reg m = reg(VD_GUEST, 0x1000, 0);
-	int fds[2] = { v->mem, v->mem };
+	int fds[2] = {v->mem, v->mem};
 	unsigned open;
 
 	vd_negotiate(v, VD_PF_ALL, VD_FEATURES);
@@ -283,9 +278,8 @@ static void fd_of_rem_mem_reg_is_closed(void **state)
 		struct vu_mem_reg m = reg(VD_GUEST, 0x1000, 0);
 
 		assert_int_equal(add(v, VD_GUEST, 0x1000, 0), 0);
-		assert_int_equal(vd_ask_fd(v, VU_REM_MEM_REG, &m, sizeof(m),
-					   v->mem),
-				 0);
+		assert_int_equal(
+		    vd_ask_fd(v, VU_REM_MEM_REG, &m, sizeof(m), v->mem), 0);
 	}
 	assert_int_equal(raw_fd_cnt(), open);
 }
@@ -317,24 +311,24 @@ static void removal_is_acknowledged_when_nobody_uses_it(void **state)
 	assert_true(raw_quiet(v->sock));
 	rec_answer_table(&v->rec);
 	vd_pump(v);
-	assert_int_equal(recv(v->sock, &(char[20]){ 0 }, 20, MSG_DONTWAIT), 20);
+	assert_int_equal(recv(v->sock, &(char[20]){0}, 20, MSG_DONTWAIT), 20);
 	vd_status(v, VU_GET_FEATURES);
 }
 
 static void table_changes_while_rings_run(void **state)
 {
 	struct vhudev *v = *state;
-	struct vu_mem_table t = { .num = 2 };
+	struct vu_mem_table t = {.num = 2};
 	struct vtfs_region *same;
-	int fds[2] = { v->mem, v->mem };
+	int fds[2] = {v->mem, v->mem};
 
 	vd_negotiate(v, VD_PF_ALL, VD_FEATURES);
 	vd_share(v);
 	vd_start(v, 1);
 	same = v->rec.table->regions[0];
-	t.regions[0] = (struct vu_region){ VD_GUEST, VD_MEM, VD_USER, 0 };
-	t.regions[1] = (struct vu_region){ VD_GUEST + VD_MEM, 0x1000,
-					   VD_USER + VD_MEM, 0 };
+	t.regions[0] = (struct vu_region){VD_GUEST, VD_MEM, VD_USER, 0};
+	t.regions[1] = (struct vu_region){VD_GUEST + VD_MEM, 0x1000,
+					  VD_USER + VD_MEM, 0};
 	raw_send(v->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY, &t,
 		 8 + 64, fds, 2);
 	vd_pump(v);
@@ -363,19 +357,19 @@ static void postcopy_is_neither_offered_nor_served(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(region_is_guest_size_user_offset),
-		T(table_has_a_fd_for_each_region_in_order),
-		T(table_may_be_longer_than_its_regions),
-		T(bad_regions_leave_the_table_in_force),
-		T(regions_beyond_the_file_are_refused),
-		T(max_mem_slots_can_all_be_used),
-		T(add_mem_reg_has_exactly_one_fd),
-		T(single_region_follows_eight_bytes_of_padding),
-		T(rem_mem_reg_names_both_addresses_and_the_size),
-		T(fd_of_rem_mem_reg_is_closed),
-		T(removal_is_acknowledged_when_nobody_uses_it),
-		T(table_changes_while_rings_run),
-		T(postcopy_is_neither_offered_nor_served),
+	    T(region_is_guest_size_user_offset),
+	    T(table_has_a_fd_for_each_region_in_order),
+	    T(table_may_be_longer_than_its_regions),
+	    T(bad_regions_leave_the_table_in_force),
+	    T(regions_beyond_the_file_are_refused),
+	    T(max_mem_slots_can_all_be_used),
+	    T(add_mem_reg_has_exactly_one_fd),
+	    T(single_region_follows_eight_bytes_of_padding),
+	    T(rem_mem_reg_names_both_addresses_and_the_size),
+	    T(fd_of_rem_mem_reg_is_closed),
+	    T(removal_is_acknowledged_when_nobody_uses_it),
+	    T(table_changes_while_rings_run),
+	    T(postcopy_is_neither_offered_nor_served),
 	};
 
 	return cmocka_run_group_tests_name("vhu_memory", tests, NULL, NULL);

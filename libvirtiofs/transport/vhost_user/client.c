@@ -44,7 +44,7 @@ int vtfs_vu_client_lose(struct vu_client *c, int r)
 
 static int use_socket(struct vu_client *c, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	if (epoll_ctl(c->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return vtfs_fail_sys(-errno, "epoll_ctl");
@@ -150,20 +150,20 @@ static int client_attach(struct virtiofs_transport *t,
 }
 
 static const struct vtfs_cli_ops client_ops = {
-	.attach = client_attach,
-	.connect = client_connect,
-	.dispatch = client_dispatch,
-	.get_features = vtfs_vu_client_get_features,
-	.set_features = vtfs_vu_client_set_features,
-	.queue_cnt = vtfs_vu_client_queue_cnt,
-	.get_config = vtfs_vu_client_get_config,
-	.get_status = vtfs_vu_client_get_status,
-	.set_status = vtfs_vu_client_set_status,
-	.map = vtfs_vu_client_map,
-	.unmap = vtfs_vu_client_unmap,
-	.start_queue = vtfs_vu_client_start_queue,
-	.stop_queue = vtfs_vu_client_stop_queue,
-	.protocol_features = vtfs_vu_client_protocol_features,
+    .attach = client_attach,
+    .connect = client_connect,
+    .dispatch = client_dispatch,
+    .get_features = vtfs_vu_client_get_features,
+    .set_features = vtfs_vu_client_set_features,
+    .queue_cnt = vtfs_vu_client_queue_cnt,
+    .get_config = vtfs_vu_client_get_config,
+    .get_status = vtfs_vu_client_get_status,
+    .set_status = vtfs_vu_client_set_status,
+    .map = vtfs_vu_client_map,
+    .unmap = vtfs_vu_client_unmap,
+    .start_queue = vtfs_vu_client_start_queue,
+    .stop_queue = vtfs_vu_client_stop_queue,
+    .protocol_features = vtfs_vu_client_protocol_features,
 };
 
 /* ---- made and freed ---- */
@@ -189,7 +189,7 @@ static int client_fd(const struct virtiofs_transport *t)
 
 static int set_up(struct vu_client *c, const char *path)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
 	int r;
 
 	if (asprintf(&c->name, "vhost-user:%s", path ? path : "fd") < 0) {

@@ -24,11 +24,11 @@
 #include "transport/vhost_user/vhost_user.h"
 
 #define VU_CALLS_MAX	12u
-#define VU_CLIENT_RINGS	256u
+#define VU_CLIENT_RINGS 256u
 
 /* Protocol features that we can make use of. */
-#define VU_CLIENT_PF \
-	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) | \
+#define VU_CLIENT_PF                                                           \
+	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) |   \
 	 VU_PF(RESET_DEVICE) | VU_PF(CONFIGURE_MEM_SLOTS) | VU_PF(STATUS))
 
 /* What a script is for; never 0. */
@@ -45,11 +45,11 @@ enum vu_op {
 };
 
 enum vu_reply {
-	VU_REPLY_ACK,		/* asked for if REPLY_ACK was negotiated */
+	VU_REPLY_ACK, /* asked for if REPLY_ACK was negotiated */
 	VU_REPLY_NONE,
-	VU_REPLY_U64,		/* to *ret */
-	VU_REPLY_STATE,		/* a vring state; num to *ret */
-	VU_REPLY_CONFIG,	/* like the payload; bytes to script.config */
+	VU_REPLY_U64,	 /* to *ret */
+	VU_REPLY_STATE,	 /* a vring state; num to *ret */
+	VU_REPLY_CONFIG, /* like the payload; bytes to script.config */
 };
 
 struct vu_call {
@@ -58,22 +58,22 @@ struct vu_call {
 	uint64_t *ret;
 	unsigned char payload[sizeof(struct vu_mem_table) + 64];
 	size_t len;
-	int fds[VU_FDS_MAX];	/* duplicates */
+	int fds[VU_FDS_MAX]; /* duplicates */
 	unsigned fd_cnt;
 };
 static_assert(sizeof(((struct vu_call *)0)->payload) >=
-		      sizeof(struct vu_config) + VU_CONFIG_MAX,
+		  sizeof(struct vu_config) + VU_CONFIG_MAX,
 	      "a config message fits");
 
 struct vu_script {
 	struct vu_call calls[VU_CALLS_MAX];
 	unsigned cnt;
 	unsigned at;
-	bool sent;		/* calls[at] is out, its reply is awaited */
+	bool sent; /* calls[at] is out, its reply is awaited */
 	/* Which op it belongs to. */
 	enum vu_op op;
 	uint64_t arg;
-	bool refused;		/* the back-end answered an error */
+	bool refused; /* the back-end answered an error */
 	unsigned char config[VU_CONFIG_MAX];
 };
 
@@ -87,29 +87,29 @@ struct vu_shared {
 struct vu_client {
 	struct virtiofs_transport base;
 	char *name;
-	char *path;		/* NULL: one given socket, no second connection */
+	char *path; /* NULL: one given socket, no second connection */
 	struct vtfs_cli_sink *sink;
-	int ep;			/* what fd() gives: sock, back, wake */
+	int ep; /* what fd() gives: sock, back, wake */
 	int wake;
-	int sock;		/* -1: none */
+	int sock; /* -1: none */
 	uint32_t sock_events;
-	int back;		/* our end of the back-end's channel, or -1 */
-	bool changed;		/* config_changed has to be told */
-	int lost;		/* why; told by dispatch */
+	int back;     /* our end of the back-end's channel, or -1 */
+	bool changed; /* config_changed has to be told */
+	int lost;     /* why; told by dispatch */
 	bool lost_told;
-	bool connected;		/* connect was carried out */
+	bool connected; /* connect was carried out */
 	struct vu_rx rx, back_rx;
 	struct vu_tx tx, back_tx;
 	struct vu_script script;
-	unsigned phase;		/* of an op of several scripts */
-	uint64_t offered;	/* by GET_FEATURES */
+	unsigned phase;	  /* of an op of several scripts */
+	uint64_t offered; /* by GET_FEATURES */
 	uint64_t protocol_offered;
-	uint64_t protocol;	/* negotiated */
-	uint64_t features;	/* set */
+	uint64_t protocol; /* negotiated */
+	uint64_t features; /* set */
 	uint64_t queues, slots;
-	uint64_t scratch;	/* replies that only have to come */
+	uint64_t scratch; /* replies that only have to come */
 	uint64_t status_reply;
-	uint8_t status;		/* where there is no STATUS */
+	uint8_t status; /* where there is no STATUS */
 	bool running[VU_CLIENT_RINGS];
 	struct vu_shared *shared;
 	unsigned shared_cnt;

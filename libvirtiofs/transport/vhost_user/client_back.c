@@ -9,7 +9,7 @@
 
 int vtfs_vu_client_open_back(struct vu_client *c, int *ret_fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
 	int sv[2];
 	int r;
 
@@ -63,10 +63,10 @@ static uint64_t handle(struct vu_client *c)
 
 static int answer(struct vu_client *c, uint64_t status)
 {
-	const struct vu_out out = { .request = c->back_rx.hdr.request,
-				    .flags = VU_REPLY,
-				    .payload = &status,
-				    .len = sizeof(status) };
+	const struct vu_out out = {.request = c->back_rx.hdr.request,
+				   .flags = VU_REPLY,
+				   .payload = &status,
+				   .len = sizeof(status)};
 
 	if (!(c->back_rx.hdr.flags & VU_NEED_REPLY) ||
 	    !vtfs_vu_client_has(c, VU_PF(REPLY_ACK)))

@@ -18,16 +18,16 @@ void vtfs_vu_client_forget_memory(struct vu_client *c)
 
 static struct vu_region to_region(const struct vu_shared *m)
 {
-	return (struct vu_region){ .guest_addr = m->addr,
-				   .size = m->len,
-				   .user_addr = m->addr,
-				   .mmap_offset = m->offset };
+	return (struct vu_region){.guest_addr = m->addr,
+				  .size = m->len,
+				  .user_addr = m->addr,
+				  .mmap_offset = m->offset};
 }
 
 /* All regions but skip, which is UINT_MAX for none. */
 static int add_table(struct vu_client *c, unsigned skip)
 {
-	struct vu_mem_table m = { 0 };
+	struct vu_mem_table m = {0};
 	int r;
 
 	for (unsigned i = 0; i < c->shared_cnt; i++)
@@ -44,7 +44,7 @@ static int add_table(struct vu_client *c, unsigned skip)
 static int add_region(struct vu_client *c, uint32_t request,
 		      const struct vu_shared *m)
 {
-	struct vu_mem_reg msg = { .region = to_region(m) };
+	struct vu_mem_reg msg = {.region = to_region(m)};
 	int r;
 
 	r = vtfs_vu_script_add(c, request, VU_REPLY_ACK, &msg, sizeof(msg));
@@ -57,8 +57,8 @@ static unsigned region_max(const struct vu_client *c)
 {
 	if (!vtfs_vu_client_has(c, VU_PF(CONFIGURE_MEM_SLOTS)))
 		return VU_REGIONS_MAX;
-	return c->slots < VTFS_REGION_MAX ? (unsigned)c->slots :
-					    VTFS_REGION_MAX;
+	return c->slots < VTFS_REGION_MAX ? (unsigned)c->slots
+					  : VTFS_REGION_MAX;
 }
 
 static int check_region(const struct vu_client *c,
@@ -99,10 +99,10 @@ static int remember(struct vu_client *c, const struct virtiofs_region *r)
 	fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		return vtfs_fail_sys(-errno, "%s: dup", c->base.name);
-	m[c->shared_cnt++] = (struct vu_shared){ .addr = (uintptr_t)r->addr,
-						 .len = r->len,
-						 .offset = r->fd_offset,
-						 .fd = fd };
+	m[c->shared_cnt++] = (struct vu_shared){.addr = (uintptr_t)r->addr,
+						.len = r->len,
+						.offset = r->fd_offset,
+						.fd = fd};
 	return 0;
 }
 

@@ -111,8 +111,7 @@ int vtfs_vu_client_set_features(struct virtiofs_transport *t, uint64_t features)
 	if (r >= 0)
 		r = vtfs_vu_script_begin(c, VU_OP_FEATURES, features);
 	if (r > 0) {
-		c->features = features |
-			      (c->offered & VU_F_PROTOCOL_FEATURES);
+		c->features = features | (c->offered & VU_F_PROTOCOL_FEATURES);
 		r = add_u64(c, VU_SET_FEATURES, c->features);
 		if (r >= 0)
 			r = vtfs_vu_script_barrier(c);
@@ -128,20 +127,21 @@ int vtfs_vu_client_queue_cnt(struct virtiofs_transport *t, unsigned *ret)
 	if (r < 0)
 		return r;
 	if (!vtfs_vu_client_has(c, VU_PF(MQ)))
-		return vtfs_fail(-EOPNOTSUPP,
-				 "%s: the back-end does not say how many queues "
-				 "it has",
-				 c->base.name);
-	*ret = c->queues < VU_CLIENT_RINGS ? (unsigned)c->queues :
-					     VU_CLIENT_RINGS;
+		return vtfs_fail(
+		    -EOPNOTSUPP,
+		    "%s: the back-end does not say how many queues "
+		    "it has",
+		    c->base.name);
+	*ret = c->queues < VU_CLIENT_RINGS ? (unsigned)c->queues
+					   : VU_CLIENT_RINGS;
 	return 0;
 }
 
 static int add_get_config(struct vu_client *c, size_t len, size_t off)
 {
-	unsigned char msg[sizeof(struct vu_config) + VU_CONFIG_MAX] = { 0 };
-	struct vu_config head = { .offset = (uint32_t)off,
-				  .size = (uint32_t)len };
+	unsigned char msg[sizeof(struct vu_config) + VU_CONFIG_MAX] = {0};
+	struct vu_config head = {.offset = (uint32_t)off,
+				 .size = (uint32_t)len};
 
 	memcpy(msg, &head, sizeof(head));
 	return vtfs_vu_script_add(c, VU_GET_CONFIG, VU_REPLY_CONFIG, msg,
@@ -259,7 +259,7 @@ uint64_t vtfs_vu_client_protocol_features(struct virtiofs_transport *t)
 static int add_state(struct vu_client *c, uint32_t request, uint32_t index,
 		     uint32_t num)
 {
-	struct vu_vring_state s = { .index = index, .num = num };
+	struct vu_vring_state s = {.index = index, .num = num};
 
 	return vtfs_vu_script_add(c, request, VU_REPLY_ACK, &s, sizeof(s));
 }
@@ -277,10 +277,10 @@ static int add_vring_fd(struct vu_client *c, uint32_t request, uint32_t index,
 
 static int add_addr(struct vu_client *c, const struct vtfs_queue_setup *q)
 {
-	struct vu_vring_addr a = { .index = q->vq,
-				   .desc = q->desc,
-				   .used = q->device,
-				   .avail = q->driver };
+	struct vu_vring_addr a = {.index = q->vq,
+				  .desc = q->desc,
+				  .used = q->device,
+				  .avail = q->driver};
 
 	return vtfs_vu_script_add(c, VU_SET_VRING_ADDR, VU_REPLY_ACK, &a,
 				  sizeof(a));
@@ -335,7 +335,7 @@ int vtfs_vu_client_start_queue(struct virtiofs_transport *t,
 int vtfs_vu_client_stop_queue(struct virtiofs_transport *t, unsigned vq)
 {
 	struct vu_client *c = vtfs_vu_to_client(t);
-	struct vu_vring_state s = { .index = vq };
+	struct vu_vring_state s = {.index = vq};
 	int r = vtfs_vu_client_ready(c);
 
 	if (r < 0)

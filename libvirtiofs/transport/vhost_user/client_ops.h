@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "transport/vhost_user/client.h"
 
-static inline struct vu_client *
-vtfs_vu_to_client(const struct virtiofs_transport *t)
+static inline struct vu_client *vtfs_vu_to_client(
+    const struct virtiofs_transport *t)
 {
 	return (struct vu_client *)t;
 }

@@ -106,11 +106,11 @@ static bool wants_reply(const struct vu_client *c, const struct vu_call *call)
 
 static int put(struct vu_client *c, struct vu_call *call)
 {
-	struct vu_out out = { .request = call->request,
-			      .payload = call->payload,
-			      .len = call->len,
-			      .fds = call->fds,
-			      .fd_cnt = call->fd_cnt };
+	struct vu_out out = {.request = call->request,
+			     .payload = call->payload,
+			     .len = call->len,
+			     .fds = call->fds,
+			     .fd_cnt = call->fd_cnt};
 	int r;
 
 	if (call->reply == VU_REPLY_ACK && wants_reply(c, call))
@@ -133,7 +133,8 @@ static int judge(void *ctx, const struct vu_header *h)
 	const struct vu_call *call = &c->script.calls[c->script.at];
 
 	if (h->request != call->request)
-		return vtfs_fail(-EPROTO, "%s: a reply to request %u, not to %s",
+		return vtfs_fail(-EPROTO,
+				 "%s: a reply to request %u, not to %s",
 				 c->base.name, h->request,
 				 vtfs_vu_request_name(call->request));
 	if (h->flags != (VU_VERSION | VU_REPLY))
@@ -177,11 +178,10 @@ static int check_state(struct vu_client *c, const struct vu_call *call)
 
 	memcpy(&asked, call->payload, sizeof(asked));
 	if (c->rx.payload.state.index != asked.index)
-		return vtfs_fail(-EPROTO,
-				 "%s: %s of ring %u, answered for ring %u",
-				 c->base.name,
-				 vtfs_vu_request_name(call->request),
-				 asked.index, c->rx.payload.state.index);
+		return vtfs_fail(
+		    -EPROTO, "%s: %s of ring %u, answered for ring %u",
+		    c->base.name, vtfs_vu_request_name(call->request),
+		    asked.index, c->rx.payload.state.index);
 	*call->ret = c->rx.payload.state.num;
 	return 0;
 }
@@ -189,11 +189,10 @@ static int check_state(struct vu_client *c, const struct vu_call *call)
 static int take_reply(struct vu_client *c, const struct vu_call *call)
 {
 	if (c->rx.fd_cnt)
-		return vtfs_fail(-EPROTO,
-				 "%s: reply to %s with %u file descriptors",
-				 c->base.name,
-				 vtfs_vu_request_name(call->request),
-				 c->rx.fd_cnt);
+		return vtfs_fail(
+		    -EPROTO, "%s: reply to %s with %u file descriptors",
+		    c->base.name, vtfs_vu_request_name(call->request),
+		    c->rx.fd_cnt);
 	switch (call->reply) {
 	case VU_REPLY_ACK:
 		if (c->rx.payload.u64)
@@ -214,7 +213,7 @@ static int take_reply(struct vu_client *c, const struct vu_call *call)
 static void watch(struct vu_client *c)
 {
 	uint32_t want = EPOLLIN | (vtfs_vu_tx_busy(&c->tx) ? EPOLLOUT : 0);
-	struct epoll_event ev = { .events = want, .data.fd = c->sock };
+	struct epoll_event ev = {.events = want, .data.fd = c->sock};
 
 	if (want == c->sock_events)
 		return;
@@ -274,8 +273,8 @@ int vtfs_vu_script_run(struct vu_client *c)
 	if (r < 0)
 		return vtfs_vu_client_lose(c, r);
 	if (s->refused)
-		r = vtfs_fail(-EIO, "%s: the back-end refused %s",
-			      c->base.name, vtfs_vu_request_name(last));
+		r = vtfs_fail(-EIO, "%s: the back-end refused %s", c->base.name,
+			      vtfs_vu_request_name(last));
 	watch(c);
 	vtfs_vu_script_drop(c);
 	return r;

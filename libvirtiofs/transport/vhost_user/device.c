@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-#define MESSAGES_AT_ONCE	16	/* in one dispatch */
+#define MESSAGES_AT_ONCE 16 /* in one dispatch */
 
 static struct vu_device *to_device(const struct virtiofs_transport *t)
 {
@@ -35,7 +35,7 @@ unsigned vtfs_vu_device_queues(const struct vu_device *d)
 
 static void ask(struct vu_device *d, int fd, uint32_t *have, uint32_t want)
 {
-	struct epoll_event ev = { .events = want, .data.fd = fd };
+	struct epoll_event ev = {.events = want, .data.fd = fd};
 
 	if (fd < 0 || *have == want)
 		return;
@@ -97,7 +97,7 @@ static void fault(struct vu_device *d, int error)
 
 static int serve(struct vu_device *d, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	if (epoll_ctl(d->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return vtfs_fail_sys(-errno, "epoll_ctl");
@@ -127,10 +127,10 @@ static bool reply_wanted(const struct vu_device *d)
 
 int vtfs_vu_device_reply(struct vu_device *d, const void *payload, size_t len)
 {
-	const struct vu_out out = { .request = d->rx.hdr.request,
-				    .flags = VU_REPLY,
-				    .payload = payload,
-				    .len = len };
+	const struct vu_out out = {.request = d->rx.hdr.request,
+				   .flags = VU_REPLY,
+				   .payload = payload,
+				   .len = len};
 	int r = vtfs_vu_tx_put(&d->tx, &out);
 
 	return r < 0 ? r : 1;
@@ -194,7 +194,7 @@ static int step(struct vu_device *d)
 /* A message waits for the session, and its sender is gone. */
 static bool hung_up(const struct vu_device *d)
 {
-	struct pollfd p = { .fd = d->conn };
+	struct pollfd p = {.fd = d->conn};
 
 	return d->handling && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
 }
@@ -281,12 +281,12 @@ static void device_broken(struct virtiofs_transport *t, unsigned vq)
 }
 
 static const struct vtfs_dev_ops device_ops = {
-	.attach = device_attach,
-	.dispatch = device_dispatch,
-	.queue_stopped = device_queue_stopped,
-	.table_retired = device_table_retired,
-	.reset_done = device_reset_done,
-	.broken = device_broken,
+    .attach = device_attach,
+    .dispatch = device_dispatch,
+    .queue_stopped = device_queue_stopped,
+    .table_retired = device_table_retired,
+    .reset_done = device_reset_done,
+    .broken = device_broken,
 };
 
 static void device_free(struct virtiofs_transport *t)
@@ -318,7 +318,7 @@ static int device_fd(const struct virtiofs_transport *t)
 
 static int watch(struct vu_device *d, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	if (epoll_ctl(d->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return vtfs_fail_sys(-errno, "epoll_ctl");

@@ -32,60 +32,60 @@
 #include "transport/vhost_user/msg.h"
 #include "transport/vhost_user/vhost_user.h"
 
-#define VU_VRINGS	256u	/* an index has 8 bits */
+#define VU_VRINGS 256u /* an index has 8 bits */
 
 /* Protocol features that we offer. */
-#define VU_DEVICE_PF \
-	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) | \
+#define VU_DEVICE_PF                                                           \
+	(VU_PF(MQ) | VU_PF(REPLY_ACK) | VU_PF(BACKEND_REQ) | VU_PF(CONFIG) |   \
 	 VU_PF(RESET_DEVICE) | VU_PF(CONFIGURE_MEM_SLOTS) | VU_PF(STATUS))
 
 struct vu_vring {
-	uint32_t num;		/* 0: not said */
-	struct vu_vring_addr addr;	/* valid if has_addr */
-	uint32_t base;		/* as in SET_VRING_BASE */
+	uint32_t num;		   /* 0: not said */
+	struct vu_vring_addr addr; /* valid if has_addr */
+	uint32_t base;		   /* as in SET_VRING_BASE */
 	int kick_fd;
 	int call_fd;
 	struct vtfs_bell err;
 	bool has_addr;
 	bool started;
 	bool enabled;
-	bool running;		/* told to the session */
-	bool stopping;		/* queue_stopped is owed */
+	bool running;  /* told to the session */
+	bool stopping; /* queue_stopped is owed */
 };
 
 enum vu_wait {
 	VU_WAIT_NOTHING,
-	VU_WAIT_DRAIN,		/* rings that stop */
+	VU_WAIT_DRAIN, /* rings that stop */
 	VU_WAIT_TABLE,
 	VU_WAIT_RESET,
-	VU_WAIT_LOST,		/* the connection is gone */
+	VU_WAIT_LOST, /* the connection is gone */
 };
 
 struct vu_device {
 	struct virtiofs_transport base;
 	char *name;
 	struct vtfs_dev_sink *sink;
-	struct vtfs_vu_listener listener;	/* fd -1: none */
-	int ep;			/* what fd() gives: listener, conn, back, wake */
+	struct vtfs_vu_listener listener; /* fd -1: none */
+	int ep; /* what fd() gives: listener, conn, back, wake */
 	int wake;
-	int conn;		/* -1: none */
-	uint32_t conn_events;	/* asked of ep */
+	int conn;	      /* -1: none */
+	uint32_t conn_events; /* asked of ep */
 	uint32_t listen_events;
-	bool told;		/* the session may know of this connection */
+	bool told; /* the session may know of this connection */
 	enum vu_wait wait;
-	unsigned drains;	/* rings with stopping set */
+	unsigned drains; /* rings with stopping set */
 	struct vu_rx rx;
-	bool handling;		/* rx holds a message that is not answered */
+	bool handling; /* rx holds a message that is not answered */
 	struct vu_tx tx;
-	uint64_t protocol;	/* negotiated */
+	uint64_t protocol; /* negotiated */
 	struct vtfs_status status;
 	struct vtfs_devmem mem;
 	struct vu_vring vrings[VU_VRINGS];
 	/* Back-end channel */
-	int back;		/* -1: none */
-	bool back_pipe;		/* can't be read: no answers */
-	bool back_waits;	/* an answer is awaited */
-	bool back_change;	/* CONFIG_CHANGE has to be sent */
+	int back;	  /* -1: none */
+	bool back_pipe;	  /* can't be read: no answers */
+	bool back_waits;  /* an answer is awaited */
+	bool back_change; /* CONFIG_CHANGE has to be sent */
 	struct vu_rx back_rx;
 };
 

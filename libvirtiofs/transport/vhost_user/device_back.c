@@ -11,14 +11,14 @@
 /* A pipe can carry what we send, but no answers. */
 int vtfs_vu_back_open(struct vu_device *d, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 	struct stat st;
 
 	if (fstat(fd, &st) < 0 ||
 	    (!S_ISSOCK(st.st_mode) && !S_ISFIFO(st.st_mode))) {
 		close(fd);
-		return vtfs_fail(-EINVAL,
-				 "SET_BACKEND_REQ_FD: not a socket, not a pipe");
+		return vtfs_fail(
+		    -EINVAL, "SET_BACKEND_REQ_FD: not a socket, not a pipe");
 	}
 	vtfs_vu_back_close(d);
 	if (S_ISSOCK(st.st_mode) &&
@@ -46,8 +46,8 @@ void vtfs_vu_back_close(struct vu_device *d)
 
 static int send_change(const struct vu_device *d, bool need_reply)
 {
-	struct vu_header h = { .request = VU_BACKEND_CONFIG_CHANGE,
-			       .flags = VU_VERSION };
+	struct vu_header h = {.request = VU_BACKEND_CONFIG_CHANGE,
+			      .flags = VU_VERSION};
 
 	if (need_reply)
 		h.flags |= VU_NEED_REPLY;

@@ -38,8 +38,8 @@ static int set_features(struct vu_device *d)
 
 static uint64_t offered_protocol(struct vu_device *d)
 {
-	return vtfs_config_there(d->sink) ? VU_DEVICE_PF :
-					    VU_DEVICE_PF & ~VU_PF(CONFIG);
+	return vtfs_config_there(d->sink) ? VU_DEVICE_PF
+					  : VU_DEVICE_PF & ~VU_PF(CONFIG);
 }
 
 static int get_protocol_features(struct vu_device *d)
@@ -53,11 +53,11 @@ static int set_protocol_features(struct vu_device *d)
 	uint64_t beyond = v & ~offered_protocol(d);
 
 	if (beyond)
-		return vtfs_fail(-EINVAL,
-				 "SET_PROTOCOL_FEATURES 0x%llx, of which 0x%llx "
-				 "was not offered",
-				 (unsigned long long)v,
-				 (unsigned long long)beyond);
+		return vtfs_fail(
+		    -EINVAL,
+		    "SET_PROTOCOL_FEATURES 0x%llx, of which 0x%llx "
+		    "was not offered",
+		    (unsigned long long)v, (unsigned long long)beyond);
 	d->protocol = v;
 	return vtfs_vu_vrings_update(d);
 }
@@ -125,11 +125,11 @@ static int nothing(struct vu_device *d)
 
 static struct vtfs_region_desc to_desc(const struct vu_region *r, int fd)
 {
-	return (struct vtfs_region_desc){ .peer_addr = r->guest_addr,
-					  .user_addr = r->user_addr,
-					  .len = r->size,
-					  .fd_offset = r->mmap_offset,
-					  .fd = fd };
+	return (struct vtfs_region_desc){.peer_addr = r->guest_addr,
+					 .user_addr = r->user_addr,
+					 .len = r->size,
+					 .fd_offset = r->mmap_offset,
+					 .fd = fd};
 }
 
 static int publish(struct vu_device *d)
@@ -204,8 +204,7 @@ static int check_config(const struct vu_device *d)
 	const struct vu_config *c = &d->rx.payload.config;
 
 	if (c->size != d->rx.hdr.size - sizeof(*c))
-		return vtfs_fail(-EPROTO,
-				 "%s of %u bytes in a payload of %u",
+		return vtfs_fail(-EPROTO, "%s of %u bytes in a payload of %u",
 				 vtfs_vu_request_name(d->rx.hdr.request),
 				 c->size, d->rx.hdr.size);
 	if (!vtfs_range_ok(0, sizeof(struct vtfs_fs_config), c->offset,
@@ -223,7 +222,7 @@ static int get_config(struct vu_device *d)
 
 	if (r == -EPROTO)
 		return r;
-	if (r < 0)	/* this request has an error answer of its own */
+	if (r < 0) /* this request has an error answer of its own */
 		return vtfs_vu_device_reply(d, NULL, 0);
 	d->sink->ops->config(d->sink, d->rx.payload.bytes + sizeof(*c), c->size,
 			     c->offset);
@@ -262,50 +261,46 @@ static int set_backend_req_fd(struct vu_device *d)
 
 struct spec {
 	int (*handle)(struct vu_device *d);
-	uint16_t min, max;	/* bytes of payload */
-	uint8_t fds;		/* largest number */
-	uint64_t needs;		/* protocol features */
+	uint16_t min, max; /* bytes of payload */
+	uint8_t fds;	   /* largest number */
+	uint64_t needs;	   /* protocol features */
 	int (*resume)(struct vu_device *d);
 };
 
-#define U64	8, 8
-#define STATE	8, 8
+#define U64   8, 8
+#define STATE 8, 8
 
 static const struct spec specs[VU_REQUESTS] = {
-	[VU_GET_FEATURES] = { get_features, 0, 0 },
-	[VU_SET_FEATURES] = { set_features, U64 },
-	[VU_SET_OWNER] = { nothing, 0, 0 },
-	[VU_RESET_OWNER] = { nothing, 0, 0 },
-	[VU_SET_MEM_TABLE] = { set_mem_table, 8, 264, VU_FDS_MAX, 0,
-			       table_done },
-	[VU_SET_VRING_NUM] = { vtfs_vu_vring_num, STATE },
-	[VU_SET_VRING_ADDR] = { vtfs_vu_vring_addr, 40, 40 },
-	[VU_SET_VRING_BASE] = { vtfs_vu_vring_base, STATE },
-	[VU_GET_VRING_BASE] = { vtfs_vu_vring_get_base, STATE, 0, 0,
-				vtfs_vu_vring_reply_base },
-	[VU_SET_VRING_KICK] = { vtfs_vu_vring_kick, U64, 1 },
-	[VU_SET_VRING_CALL] = { vtfs_vu_vring_call, U64, 1 },
-	[VU_SET_VRING_ERR] = { vtfs_vu_vring_err, U64, 1 },
-	[VU_GET_PROTOCOL_FEATURES] = { get_protocol_features, 0, 0 },
-	[VU_SET_PROTOCOL_FEATURES] = { set_protocol_features, U64 },
-	[VU_GET_QUEUE_NUM] = { get_queue_num, 0, 0, 0, VU_PF(MQ) },
-	[VU_SET_VRING_ENABLE] = { vtfs_vu_vring_enable, STATE },
-	[VU_SET_BACKEND_REQ_FD] = { set_backend_req_fd, 0, 0, 1,
-				    VU_PF(BACKEND_REQ) },
-	[VU_GET_CONFIG] = { get_config, 12, 12 + VU_CONFIG_MAX, 0,
-			    VU_PF(CONFIG) },
-	[VU_SET_CONFIG] = { set_config, 12, 12 + VU_CONFIG_MAX, 0,
-			    VU_PF(CONFIG) },
-	[VU_RESET_DEVICE] = { reset_device, 0, 0, 0, VU_PF(RESET_DEVICE),
-			      reset_device_done },
-	[VU_GET_MAX_MEM_SLOTS] = { get_max_mem_slots, 0, 0, 0,
-				   VU_PF(CONFIGURE_MEM_SLOTS) },
-	[VU_ADD_MEM_REG] = { add_mem_reg, 40, 40, 1,
-			     VU_PF(CONFIGURE_MEM_SLOTS), table_done },
-	[VU_REM_MEM_REG] = { rem_mem_reg, 40, 40, 1,
-			     VU_PF(CONFIGURE_MEM_SLOTS), table_done },
-	[VU_SET_STATUS] = { set_status, U64, 0, VU_PF(STATUS), status_done },
-	[VU_GET_STATUS] = { get_status, 0, 0, 0, VU_PF(STATUS) },
+    [VU_GET_FEATURES] = {get_features, 0, 0},
+    [VU_SET_FEATURES] = {set_features, U64},
+    [VU_SET_OWNER] = {nothing, 0, 0},
+    [VU_RESET_OWNER] = {nothing, 0, 0},
+    [VU_SET_MEM_TABLE] = {set_mem_table, 8, 264, VU_FDS_MAX, 0, table_done},
+    [VU_SET_VRING_NUM] = {vtfs_vu_vring_num, STATE},
+    [VU_SET_VRING_ADDR] = {vtfs_vu_vring_addr, 40, 40},
+    [VU_SET_VRING_BASE] = {vtfs_vu_vring_base, STATE},
+    [VU_GET_VRING_BASE] = {vtfs_vu_vring_get_base, STATE, 0, 0,
+			   vtfs_vu_vring_reply_base},
+    [VU_SET_VRING_KICK] = {vtfs_vu_vring_kick, U64, 1},
+    [VU_SET_VRING_CALL] = {vtfs_vu_vring_call, U64, 1},
+    [VU_SET_VRING_ERR] = {vtfs_vu_vring_err, U64, 1},
+    [VU_GET_PROTOCOL_FEATURES] = {get_protocol_features, 0, 0},
+    [VU_SET_PROTOCOL_FEATURES] = {set_protocol_features, U64},
+    [VU_GET_QUEUE_NUM] = {get_queue_num, 0, 0, 0, VU_PF(MQ)},
+    [VU_SET_VRING_ENABLE] = {vtfs_vu_vring_enable, STATE},
+    [VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 0, 1, VU_PF(BACKEND_REQ)},
+    [VU_GET_CONFIG] = {get_config, 12, 12 + VU_CONFIG_MAX, 0, VU_PF(CONFIG)},
+    [VU_SET_CONFIG] = {set_config, 12, 12 + VU_CONFIG_MAX, 0, VU_PF(CONFIG)},
+    [VU_RESET_DEVICE] = {reset_device, 0, 0, 0, VU_PF(RESET_DEVICE),
+			 reset_device_done},
+    [VU_GET_MAX_MEM_SLOTS] = {get_max_mem_slots, 0, 0, 0,
+			      VU_PF(CONFIGURE_MEM_SLOTS)},
+    [VU_ADD_MEM_REG] = {add_mem_reg, 40, 40, 1, VU_PF(CONFIGURE_MEM_SLOTS),
+			table_done},
+    [VU_REM_MEM_REG] = {rem_mem_reg, 40, 40, 1, VU_PF(CONFIGURE_MEM_SLOTS),
+			table_done},
+    [VU_SET_STATUS] = {set_status, U64, 0, VU_PF(STATUS), status_done},
+    [VU_GET_STATUS] = {get_status, 0, 0, 0, VU_PF(STATUS)},
 };
 
 static const struct spec *find_spec(uint32_t request)

@@ -50,10 +50,11 @@ static int area(const struct vu_device *d, uint64_t user, size_t len,
 		uint64_t *ret)
 {
 	if (vtfs_table_user_to_peer(d->mem.table, user, len, ret) < 0)
-		return vtfs_fail(-EFAULT,
-				 "a ring's %zu bytes at 0x%llx are in no memory "
-				 "region",
-				 len, (unsigned long long)user);
+		return vtfs_fail(
+		    -EFAULT,
+		    "a ring's %zu bytes at 0x%llx are in no memory "
+		    "region",
+		    len, (unsigned long long)user);
 	return 0;
 }
 
@@ -95,23 +96,24 @@ static int check_base(const struct vu_device *d, const struct vu_vring *v,
 		return 0;
 	}
 	used = vtfs_table_ptr(d->mem.table, q->device, 4);
-	gap = used ? (uint16_t)(v->base - le16toh(vtfs_load_once(used + 1))) : 0;
+	gap = used ? (uint16_t)(v->base - le16toh(vtfs_load_once(used + 1)))
+		   : 0;
 	if (v->base > 0xffff || gap > v->num)
-		return vtfs_fail(-EINVAL,
-				 "ring %u: base %u is %u ahead of the used index",
-				 index_of(d, v), v->base, gap);
+		return vtfs_fail(
+		    -EINVAL, "ring %u: base %u is %u ahead of the used index",
+		    index_of(d, v), v->base, gap);
 	return 0;
 }
 
 static int start(struct vu_device *d, struct vu_vring *v)
 {
-	struct vtfs_queue_setup q = { .vq = (uint16_t)index_of(d, v),
-				      .num = v->num,
-				      .avail_base = (uint16_t)v->base,
-				      .used_base = (uint16_t)(v->base >> 16),
-				      .kick_fd = v->kick_fd,
-				      .call_fd = v->call_fd,
-				      .enabled = true };
+	struct vtfs_queue_setup q = {.vq = (uint16_t)index_of(d, v),
+				     .num = v->num,
+				     .avail_base = (uint16_t)v->base,
+				     .used_base = (uint16_t)(v->base >> 16),
+				     .kick_fd = v->kick_fd,
+				     .call_fd = v->call_fd,
+				     .enabled = true};
 	int r;
 
 	r = translate(d, v, &q);
@@ -218,9 +220,8 @@ void vtfs_vu_vrings_enable_all(struct vu_device *d)
 void vtfs_vu_vrings_init(struct vu_device *d)
 {
 	for (unsigned i = 0; i < VU_VRINGS; i++)
-		d->vrings[i] = (struct vu_vring){ .kick_fd = -1,
-						  .call_fd = -1,
-						  .err = VTFS_BELL_NONE };
+		d->vrings[i] = (struct vu_vring){
+		    .kick_fd = -1, .call_fd = -1, .err = VTFS_BELL_NONE};
 }
 
 void vtfs_vu_vrings_reset(struct vu_device *d)
@@ -229,10 +230,10 @@ void vtfs_vu_vrings_reset(struct vu_device *d)
 		struct vu_vring *v = &d->vrings[i];
 
 		replace_fd(&v->kick_fd, -1);
-		*v = (struct vu_vring){ .base = v->base,
-					.kick_fd = -1,
-					.call_fd = v->call_fd,
-					.err = v->err };
+		*v = (struct vu_vring){.base = v->base,
+				       .kick_fd = -1,
+				       .call_fd = v->call_fd,
+				       .err = v->err};
 	}
 	d->drains = 0;
 }
@@ -264,8 +265,8 @@ int vtfs_vu_vring_num(struct vu_device *d)
 	if (v->running)
 		return busy(d, v);
 	/* Before the features are known any size of either layout will do. */
-	flags = d->status.chosen ?
-		vtfs_features_vq_flags(d->status.features) : VTFS_VQ_PACKED;
+	flags = d->status.chosen ? vtfs_features_vq_flags(d->status.features)
+				 : VTFS_VQ_PACKED;
 	if (s->num > d->sink->ops->queue_max(d->sink) ||
 	    vtfs_vq_areas(&a, flags, s->num) < 0)
 		return vtfs_fail(-EINVAL, "ring %u with %u entries", s->index,
@@ -343,7 +344,7 @@ int vtfs_vu_vring_get_base(struct vu_device *d)
 
 int vtfs_vu_vring_reply_base(struct vu_device *d)
 {
-	struct vu_vring_state s = { .index = d->rx.payload.state.index };
+	struct vu_vring_state s = {.index = d->rx.payload.state.index};
 
 	s.num = d->vrings[s.index].base;
 	return vtfs_vu_device_reply(d, &s, sizeof(s));
@@ -387,8 +388,7 @@ int vtfs_vu_vring_kick(struct vu_device *d)
 	if (fd >= 0 && !vtfs_evfd_is(fd))
 		return vtfs_fail(-EINVAL, "SET_VRING_KICK: not an eventfd");
 	if (!v->num || !v->has_addr)
-		return vtfs_fail(-EINVAL,
-				 "SET_VRING_KICK before the ring's %s",
+		return vtfs_fail(-EINVAL, "SET_VRING_KICK before the ring's %s",
 				 v->num ? "address" : "size");
 	replace_fd(&v->kick_fd, take_fd(d));
 	v->started = true;

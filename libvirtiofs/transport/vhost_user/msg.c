@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-#define HDR	sizeof(struct vu_header)
+#define HDR sizeof(struct vu_header)
 
 void vtfs_vu_rx_init(struct vu_rx *rx)
 {
@@ -67,11 +67,11 @@ static ssize_t recv_some(struct vu_rx *rx, int sock, void *buf, size_t len)
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
 	} ctl;
-	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr m = { .msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = ctl.buf,
-			    .msg_controllen = sizeof(ctl.buf) };
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl.buf,
+			   .msg_controllen = sizeof(ctl.buf)};
 	ssize_t n;
 	int r = 0;
 
@@ -93,9 +93,9 @@ static ssize_t recv_some(struct vu_rx *rx, int sock, void *buf, size_t len)
 static int recv_until(struct vu_rx *rx, int sock, size_t goal)
 {
 	while (rx->got < goal) {
-		unsigned char *at = rx->got < HDR ?
-				    (unsigned char *)&rx->hdr + rx->got :
-				    rx->payload.bytes + (rx->got - HDR);
+		unsigned char *at = rx->got < HDR
+					? (unsigned char *)&rx->hdr + rx->got
+					: rx->payload.bytes + (rx->got - HDR);
 		ssize_t n = recv_some(rx, sock, at, goal - rx->got);
 
 		if (n < 0)
@@ -115,12 +115,10 @@ static int judge_header(const struct vu_header *h)
 {
 	if ((h->flags & VU_VERSION_MASK) != VU_VERSION ||
 	    h->flags & ~(VU_VERSION_MASK | VU_REPLY | VU_NEED_REPLY))
-		return vtfs_fail(-EPROTO,
-				 "vhost-user: %s with flags 0x%x",
+		return vtfs_fail(-EPROTO, "vhost-user: %s with flags 0x%x",
 				 vtfs_vu_request_name(h->request), h->flags);
 	if (h->size > VU_PAYLOAD_MAX)
-		return vtfs_fail(-EPROTO,
-				 "vhost-user: %s says it has %u bytes",
+		return vtfs_fail(-EPROTO, "vhost-user: %s says it has %u bytes",
 				 vtfs_vu_request_name(h->request), h->size);
 	return 0;
 }
@@ -157,9 +155,9 @@ static int dup_fds(struct vu_tx *tx, const struct vu_out *out)
 
 int vtfs_vu_tx_put(struct vu_tx *tx, const struct vu_out *out)
 {
-	struct vu_header h = { .request = out->request,
-			       .flags = out->flags | VU_VERSION,
-			       .size = (uint32_t)out->len };
+	struct vu_header h = {.request = out->request,
+			      .flags = out->flags | VU_VERSION,
+			      .size = (uint32_t)out->len};
 	int r;
 
 	tx->fd_cnt = 0;
@@ -194,10 +192,10 @@ static ssize_t send_some(struct vu_tx *tx, int sock)
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
-	} ctl = { 0 };
-	struct iovec iov = { .iov_base = tx->buf + tx->sent,
-			     .iov_len = tx->len - tx->sent };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} ctl = {0};
+	struct iovec iov = {.iov_base = tx->buf + tx->sent,
+			    .iov_len = tx->len - tx->sent};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	size_t bytes = tx->fd_cnt * sizeof(int);
 	ssize_t n;
 
@@ -232,48 +230,48 @@ int vtfs_vu_tx_flush(struct vu_tx *tx, int sock)
 }
 
 static const char *const names[VU_REQUESTS] = {
-	[VU_GET_FEATURES] = "GET_FEATURES",
-	[VU_SET_FEATURES] = "SET_FEATURES",
-	[VU_SET_OWNER] = "SET_OWNER",
-	[VU_RESET_OWNER] = "RESET_OWNER",
-	[VU_SET_MEM_TABLE] = "SET_MEM_TABLE",
-	[VU_SET_LOG_BASE] = "SET_LOG_BASE",
-	[VU_SET_LOG_FD] = "SET_LOG_FD",
-	[VU_SET_VRING_NUM] = "SET_VRING_NUM",
-	[VU_SET_VRING_ADDR] = "SET_VRING_ADDR",
-	[VU_SET_VRING_BASE] = "SET_VRING_BASE",
-	[VU_GET_VRING_BASE] = "GET_VRING_BASE",
-	[VU_SET_VRING_KICK] = "SET_VRING_KICK",
-	[VU_SET_VRING_CALL] = "SET_VRING_CALL",
-	[VU_SET_VRING_ERR] = "SET_VRING_ERR",
-	[VU_GET_PROTOCOL_FEATURES] = "GET_PROTOCOL_FEATURES",
-	[VU_SET_PROTOCOL_FEATURES] = "SET_PROTOCOL_FEATURES",
-	[VU_GET_QUEUE_NUM] = "GET_QUEUE_NUM",
-	[VU_SET_VRING_ENABLE] = "SET_VRING_ENABLE",
-	[VU_SEND_RARP] = "SEND_RARP",
-	[VU_NET_SET_MTU] = "NET_SET_MTU",
-	[VU_SET_BACKEND_REQ_FD] = "SET_BACKEND_REQ_FD",
-	[VU_IOTLB_MSG] = "IOTLB_MSG",
-	[VU_SET_VRING_ENDIAN] = "SET_VRING_ENDIAN",
-	[VU_GET_CONFIG] = "GET_CONFIG",
-	[VU_SET_CONFIG] = "SET_CONFIG",
-	[VU_POSTCOPY_ADVISE] = "POSTCOPY_ADVISE",
-	[VU_POSTCOPY_LISTEN] = "POSTCOPY_LISTEN",
-	[VU_POSTCOPY_END] = "POSTCOPY_END",
-	[VU_GET_INFLIGHT_FD] = "GET_INFLIGHT_FD",
-	[VU_SET_INFLIGHT_FD] = "SET_INFLIGHT_FD",
-	[VU_GPU_SET_SOCKET] = "GPU_SET_SOCKET",
-	[VU_RESET_DEVICE] = "RESET_DEVICE",
-	[VU_VRING_KICK] = "VRING_KICK",
-	[VU_GET_MAX_MEM_SLOTS] = "GET_MAX_MEM_SLOTS",
-	[VU_ADD_MEM_REG] = "ADD_MEM_REG",
-	[VU_REM_MEM_REG] = "REM_MEM_REG",
-	[VU_SET_STATUS] = "SET_STATUS",
-	[VU_GET_STATUS] = "GET_STATUS",
-	[VU_GET_SHARED_OBJECT] = "GET_SHARED_OBJECT",
-	[VU_SET_DEVICE_STATE_FD] = "SET_DEVICE_STATE_FD",
-	[VU_CHECK_DEVICE_STATE] = "CHECK_DEVICE_STATE",
-	[VU_GET_SHMEM_CONFIG] = "GET_SHMEM_CONFIG",
+    [VU_GET_FEATURES] = "GET_FEATURES",
+    [VU_SET_FEATURES] = "SET_FEATURES",
+    [VU_SET_OWNER] = "SET_OWNER",
+    [VU_RESET_OWNER] = "RESET_OWNER",
+    [VU_SET_MEM_TABLE] = "SET_MEM_TABLE",
+    [VU_SET_LOG_BASE] = "SET_LOG_BASE",
+    [VU_SET_LOG_FD] = "SET_LOG_FD",
+    [VU_SET_VRING_NUM] = "SET_VRING_NUM",
+    [VU_SET_VRING_ADDR] = "SET_VRING_ADDR",
+    [VU_SET_VRING_BASE] = "SET_VRING_BASE",
+    [VU_GET_VRING_BASE] = "GET_VRING_BASE",
+    [VU_SET_VRING_KICK] = "SET_VRING_KICK",
+    [VU_SET_VRING_CALL] = "SET_VRING_CALL",
+    [VU_SET_VRING_ERR] = "SET_VRING_ERR",
+    [VU_GET_PROTOCOL_FEATURES] = "GET_PROTOCOL_FEATURES",
+    [VU_SET_PROTOCOL_FEATURES] = "SET_PROTOCOL_FEATURES",
+    [VU_GET_QUEUE_NUM] = "GET_QUEUE_NUM",
+    [VU_SET_VRING_ENABLE] = "SET_VRING_ENABLE",
+    [VU_SEND_RARP] = "SEND_RARP",
+    [VU_NET_SET_MTU] = "NET_SET_MTU",
+    [VU_SET_BACKEND_REQ_FD] = "SET_BACKEND_REQ_FD",
+    [VU_IOTLB_MSG] = "IOTLB_MSG",
+    [VU_SET_VRING_ENDIAN] = "SET_VRING_ENDIAN",
+    [VU_GET_CONFIG] = "GET_CONFIG",
+    [VU_SET_CONFIG] = "SET_CONFIG",
+    [VU_POSTCOPY_ADVISE] = "POSTCOPY_ADVISE",
+    [VU_POSTCOPY_LISTEN] = "POSTCOPY_LISTEN",
+    [VU_POSTCOPY_END] = "POSTCOPY_END",
+    [VU_GET_INFLIGHT_FD] = "GET_INFLIGHT_FD",
+    [VU_SET_INFLIGHT_FD] = "SET_INFLIGHT_FD",
+    [VU_GPU_SET_SOCKET] = "GPU_SET_SOCKET",
+    [VU_RESET_DEVICE] = "RESET_DEVICE",
+    [VU_VRING_KICK] = "VRING_KICK",
+    [VU_GET_MAX_MEM_SLOTS] = "GET_MAX_MEM_SLOTS",
+    [VU_ADD_MEM_REG] = "ADD_MEM_REG",
+    [VU_REM_MEM_REG] = "REM_MEM_REG",
+    [VU_SET_STATUS] = "SET_STATUS",
+    [VU_GET_STATUS] = "GET_STATUS",
+    [VU_GET_SHARED_OBJECT] = "GET_SHARED_OBJECT",
+    [VU_SET_DEVICE_STATE_FD] = "SET_DEVICE_STATE_FD",
+    [VU_CHECK_DEVICE_STATE] = "CHECK_DEVICE_STATE",
+    [VU_GET_SHMEM_CONFIG] = "GET_SHMEM_CONFIG",
 };
 
 const char *vtfs_vu_request_name(uint32_t request)

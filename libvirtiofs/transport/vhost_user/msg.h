@@ -9,8 +9,8 @@
  * calls use MSG_DONTWAIT, since O_NONBLOCK belongs to an open file description
  * that others may share. Never is more read than one message.
  *
- * fds that come with a message belong to vu_rx until vtfs_vu_rx_take_fd(); the rest
- * is closed by vtfs_vu_rx_next().
+ * fds that come with a message belong to vu_rx until vtfs_vu_rx_take_fd(); the
+ * rest is closed by vtfs_vu_rx_next().
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 
 #include "wire/vhost_user.h"
 
-#define VU_PAYLOAD_MAX	4096u
+#define VU_PAYLOAD_MAX 4096u
 
 union vu_payload {
 	uint64_t u64;
@@ -33,7 +33,7 @@ union vu_payload {
 struct vu_rx {
 	struct vu_header hdr;
 	union vu_payload payload;
-	size_t got;		/* bytes of both */
+	size_t got; /* bytes of both */
 	int fds[VU_FDS_MAX];
 	unsigned fd_cnt;
 };
@@ -52,7 +52,7 @@ int vtfs_vu_rx_take_fd(struct vu_rx *rx, unsigned i);
 struct vu_tx {
 	unsigned char buf[sizeof(struct vu_header) + VU_PAYLOAD_MAX];
 	size_t len, sent;
-	int fds[VU_FDS_MAX];	/* duplicates */
+	int fds[VU_FDS_MAX]; /* duplicates */
 	unsigned fd_cnt;
 };
 
@@ -64,7 +64,7 @@ static inline bool vtfs_vu_tx_busy(const struct vu_tx *tx)
 /* What goes out; the payload is copied, fds are duplicated. */
 struct vu_out {
 	uint32_t request;
-	uint32_t flags;		/* version is added */
+	uint32_t flags; /* version is added */
 	const void *payload;
 	size_t len;
 	const int *fds;

@@ -100,7 +100,7 @@ static int bind_there(int fd, const struct sockaddr_un *sa)
 
 int vtfs_vu_listener_open(struct vtfs_vu_listener *ret, const char *path)
 {
-	struct vtfs_vu_listener l = { .fd = -1 };
+	struct vtfs_vu_listener l = {.fd = -1};
 	struct sockaddr_un sa;
 	struct stat st;
 	int r;
@@ -158,9 +158,9 @@ int vtfs_vu_check_socket(int fd, bool listening)
 	if (domain < 0)
 		return vtfs_fail_sys(domain, "vhost-user: fd %d", fd);
 	if (domain != AF_UNIX || option(fd, SO_TYPE) != SOCK_STREAM)
-		return vtfs_fail(-EINVAL,
-				 "vhost-user: fd %d is not a unix stream socket",
-				 fd);
+		return vtfs_fail(
+		    -EINVAL, "vhost-user: fd %d is not a unix stream socket",
+		    fd);
 	if (option(fd, SO_ACCEPTCONN) != (listening ? 1 : 0))
 		return vtfs_fail(-EINVAL, "vhost-user: fd %d %s", fd,
 				 listening ? "does not listen" : "listens");

@@ -13,8 +13,8 @@ int vtfs_vhost_user_connect(struct virtiofs_transport **ret, const char *path);
 /* A socket in the file system that we made. */
 struct vtfs_vu_listener {
 	int fd;
-	char *path;		/* NULL: not ours to unlink */
-	dev_t dev;		/* what we made there */
+	char *path; /* NULL: not ours to unlink */
+	dev_t dev;  /* what we made there */
 	ino_t ino;
 };
 
