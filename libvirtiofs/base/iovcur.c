@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/iovcur.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -14,6 +15,17 @@ void vtfs_iovcur_init(struct vtfs_iovcur *c, const struct iovec *iov,
 	c->off = 0;
 }
 
+/* Do the next n bytes lie in one part, as headers mostly do? */
+static bool in_one_part(const struct vtfs_iovcur *c, size_t n)
+{
+	return c->cnt && n <= c->iov->iov_len - c->off;
+}
+
+static void *here(const struct vtfs_iovcur *c)
+{
+	return (char *)c->iov->iov_base + c->off;
+}
+
 /* Up to n bytes in one piece, at *ret; 0 at the end. */
 static size_t step(struct vtfs_iovcur *c, size_t n, void **ret)
 {
@@ -24,7 +36,7 @@ static size_t step(struct vtfs_iovcur *c, size_t n, void **ret)
 	}
 	if (!c->cnt || !n)
 		return 0;
-	*ret = (char *)c->iov->iov_base + c->off;
+	*ret = here(c);
 	n = vtfs_min_size(n, c->iov->iov_len - c->off);
 	c->off += n;
 	return n;
@@ -36,6 +48,11 @@ size_t vtfs_iovcur_pull(struct vtfs_iovcur *c, void *dst, size_t n)
 	size_t len;
 	void *p;
 
+	if (in_one_part(c, n)) {
+		memcpy(dst, here(c), n);
+		c->off += n;
+		return n;
+	}
 	while ((len = step(c, n - done, &p)) > 0) {
 		memcpy((char *)dst + done, p, len);
 		done += len;
@@ -49,6 +66,11 @@ size_t vtfs_iovcur_fill(struct vtfs_iovcur *c, const void *src, size_t n)
 	size_t len;
 	void *p;
 
+	if (in_one_part(c, n)) {
+		memcpy(here(c), src, n);
+		c->off += n;
+		return n;
+	}
 	while ((len = step(c, n - done, &p)) > 0) {
 		memcpy(p, (const char *)src + done, len);
 		done += len;
@@ -62,6 +84,10 @@ size_t vtfs_iovcur_skip(struct vtfs_iovcur *c, size_t n)
 	size_t len;
 	void *p;
 
+	if (in_one_part(c, n)) {
+		c->off += n;
+		return n;
+	}
 	while ((len = step(c, n - done, &p)) > 0)
 		done += len;
 	return done;

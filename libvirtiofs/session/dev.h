@@ -240,8 +240,10 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 void vtfs_run_free(struct vtfs_run *run);
 void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 		   const struct vtfs_chain *chain);
-/* Count s as given back; true: dispatch wants to hear of it. */
-bool vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s);
+/* s is free again. Then, for all of them at once, after the last byte of the
+ * peer was touched: cnt went back. True: dispatch wants to hear of it. */
+void vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s);
+bool vtfs_run_given(struct vtfs_run *run, uint32_t cnt);
 uint32_t vtfs_run_inflight(const struct vtfs_run *run);
 uint32_t vtfs_run_pins(const struct vtfs_run *run, unsigned region);
 /* Device freed: the last reply frees the run. */

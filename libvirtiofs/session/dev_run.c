@@ -105,16 +105,20 @@ void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 	count(&run->taken.chains);
 }
 
-bool vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s)
+void vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s)
 {
 	count_regions(&run->given, s->regions);
 	if (s->waits)
 		count(&run->given.locks);
 	if (vtfs_slot_give(run->slots, s) && !run->orphan)
 		vtfs_devq_wake(run->q);
+}
+
+bool vtfs_run_given(struct vtfs_run *run, uint32_t cnt)
+{
 	/* Counted before watch is read; dispatch sets watch before it reads the
 	 * count (dev_settle.c). */
-	__atomic_add_fetch(&run->given.chains, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&run->given.chains, cnt, __ATOMIC_SEQ_CST);
 	return __atomic_load_n(&run->watch, __ATOMIC_SEQ_CST);
 }
 

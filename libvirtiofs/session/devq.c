@@ -38,17 +38,19 @@ static void push_staged(struct virtiofs_devq *q, struct vtfs_conf *conf)
 		vtfs_bell_ring(&conf->call->bell);
 }
 
-static void give_staged(struct virtiofs_devq *q)
+/* All staged slots are of one run: a run ends when none of its is left. */
+static void give_staged(struct virtiofs_devq *q, struct vtfs_run *run)
 {
 	struct vtfs_slot *s = q->staged, *next;
-	bool tell = false;
+	uint32_t cnt = 0;
 
 	q->staged = NULL;
 	for (; s; s = next) {
 		next = s->staged;
-		tell |= vtfs_run_give(s->run, s);
+		vtfs_run_give(run, s);
+		cnt++;
 	}
-	if (tell)
+	if (vtfs_run_given(run, cnt))
 		vtfs_device_wake(q->dev);
 }
 
@@ -64,7 +66,7 @@ void vtfs_devq_flush(struct virtiofs_devq *q)
 		pthread_mutex_lock(&run->push_lock);
 	if (q->have->ring && !__atomic_load_n(&run->lost, __ATOMIC_ACQUIRE))
 		push_staged(q, q->have);
-	give_staged(q);
+	give_staged(q, run);
 	if (run->shared)
 		pthread_mutex_unlock(&run->push_lock);
 	vtfs_gate_leave(q);

@@ -39,7 +39,8 @@ static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
 	pthread_mutex_lock(&run->push_lock);
 	if (!run->orphan)
 		push_one(run, s);
-	tell = vtfs_run_give(run, s);
+	vtfs_run_give(run, s);
+	tell = vtfs_run_given(run, 1);
 	if (tell && !run->orphan)
 		vtfs_device_wake(run->q->dev);
 	last = run->orphan && vtfs_run_inflight(run) == 0;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -185,6 +186,33 @@ static void every_opcode_cut_in_every_way_is_the_same(void **state)
 		ops += is_plain(op);
 	}
 	assert_in_range(ops, 40, 60);
+}
+
+/* covers: SPLIT-DEV-04 */
+static void readable_parts_are_only_read(void **state)
+{
+	struct program *p = *state;
+	unsigned char *theirs = p->raw.regions[0]->addr + RAW_BUFS;
+	char args[512];
+
+	open_again(p, setxattr_ext);
+	/* The first half of cell 0 as the device sees it. */
+	assert_int_equal(mprotect(theirs, CELL_ROOM, PROT_READ), 0);
+	for (uint32_t opcode = 1; opcode < 64; opcode++) {
+		const struct vtfs_fuse_op *op = vtfs_fuse_op(opcode);
+
+		if (!op || opcode == FUSE_INIT || opcode == FUSE_DESTROY)
+			continue;
+		send_frame(p, op->flags & VTFS_FUSE_HIPRIO ? 0 : 1, 0, opcode,
+			   args, make_args(op, args), 200);
+		program_run(p);
+		p->cnt = 0;
+	}
+	/* A fault is answered without it as well. */
+	send_frame(p, 1, 0, FUSE_LOOKUP, "", 0, 200);
+	program_run(p);
+	assert_int_equal(mprotect(theirs, CELL_ROOM, PROT_READ | PROT_WRITE),
+			 0);
 }
 
 static void answer_with_errno(struct program *p, struct virtiofs_req *req)
@@ -395,6 +423,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(every_opcode_cut_in_every_way_is_the_same),
+	    T(readable_parts_are_only_read),
 	    T(errors_are_errnos_and_nothing_else),
 	    T(resend_bit_of_unique_is_echoed),
 	    T(reply_longer_than_its_room_is_an_error),
