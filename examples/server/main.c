@@ -33,6 +33,7 @@ struct server {
 	struct queue *queues; /* hiprio, then the request queues */
 	unsigned queue_cnt;
 	int signal_fd;
+	bool one_connection; /* and then it is over */
 };
 
 /* Memory that a front-end shared and took away again reads as zeroes; any
@@ -161,6 +162,7 @@ static int start_device(struct server *s, const struct listener *l)
 	struct virtiofs_transport *t;
 	int r;
 
+	s->one_connection = l->connected;
 	if (l->connected)
 		r = virtiofs_vhost_user_device_fd(&t, l->fd);
 	else
@@ -222,6 +224,10 @@ static int serve(struct server *s)
 			break;
 		if (fds[0].revents)
 			r = virtiofs_device_dispatch(s->dev);
+	}
+	if (r == -ENOTCONN && s->one_connection) {
+		log_info("the front-end is gone");
+		return 0;
 	}
 	if (r < 0)
 		log_err("%s", virtiofs_last_error());
@@ -291,7 +297,7 @@ static int run(struct server *s)
 		r = sandbox_wait(sandbox.child) ? -ECHILD : 0;
 	} else if (r == 0) {
 		/* The parent removes the name; no way out stays in here. */
-		if (s->opts.sandbox == SANDBOX_NAMESPACE)
+		if (s->opts.sandbox != SANDBOX_NONE)
 			listener_forget(&l);
 		r = run_in_sandbox(s, &sandbox, &l, fd_limit);
 	}

@@ -131,25 +131,37 @@ static int unshare_all(void)
 	return uid != 0 ? map_ids(uid, gid) : 0;
 }
 
+/* The child goes in; the parent stays outside, where it can remove the socket
+ * at the end, so that no descriptor of the outside comes along. */
+static int fork_server(struct sandbox *s)
+{
+	s->child = fork();
+	if (s->child < 0)
+		return fail("fork");
+	if (s->child == 0)
+		prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+	return 0;
+}
+
 /* The new process namespace begins with a child. */
 static int enter_namespace(const struct options *o, struct sandbox *s)
 {
 	int r = unshare_all();
 
-	if (r < 0)
+	if (r == 0)
+		r = fork_server(s);
+	if (r < 0 || s->child > 0)
 		return r;
-	s->child = fork();
-	if (s->child < 0)
-		return fail("fork");
-	if (s->child > 0)
-		return 0;
-	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	r = set_up_mounts(o->shared_dir, s);
 	return r < 0 ? r : open_fds(s, "/proc/self/fd", "/");
 }
 
 static int enter_chroot(const struct options *o, struct sandbox *s)
 {
+	int r = fork_server(s);
+
+	if (r < 0 || s->child > 0)
+		return r;
 	s->proc_fd = open_dir("/proc/self/fd");
 	if (chroot(o->shared_dir) < 0)
 		return fail("chroot");

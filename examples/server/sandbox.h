@@ -5,9 +5,9 @@
  * What keeps a server that was taken over from the rest of the host.
  *
  * namespace: the shared directory becomes the root of a new mount namespace,
- * with new process and network namespaces, in a child; without root's rights
- * in a new user namespace, too. chroot: the same root, nothing else. none: all
- * stays as it is.
+ * with new process and network namespaces; without root's rights in a new user
+ * namespace, too. chroot: the same root, nothing else. Both in a child. none:
+ * all stays as it is.
  */
 #include <sys/types.h>
 

@@ -283,6 +283,126 @@ static void rename_takes_its_flags(void **state)
 	srv_free(s);
 }
 
+static int set_acl(struct srv *s, uint64_t node, const char *name,
+		   const void *acl, uint32_t size, uint32_t flags)
+{
+	struct {
+		struct fuse_setxattr_in in;
+		char name[32];
+	} arg = {.in = {.size = size, .setxattr_flags = flags}};
+	struct call c = {
+	    .opcode = FUSE_SETXATTR,
+	    .nodeid = node,
+	    .arg = &arg,
+	    .arg_len = sizeof(arg.in) + strlen(name) + 1,
+	    .data = acl,
+	    .data_len = size,
+	};
+
+	strcpy(arg.name, name);
+	return (int)srv_call(s, &c);
+}
+
+/* rwx for owner, group and mask, nothing for others; and rw- for user 1. */
+static const struct {
+	uint32_t version;
+	struct {
+		uint16_t tag, perm;
+		uint32_t id;
+	} entries[5];
+} test_acl = {
+    2,
+    {{1, 7, UINT32_MAX},
+     {2, 6, 1},
+     {4, 7, UINT32_MAX},
+     {16, 7, UINT32_MAX},
+     {32, 0, UINT32_MAX}},
+};
+
+static ssize_t mkdir_with_umask(struct srv *s, uint64_t dir, const char *name)
+{
+	struct fuse_entry_out e;
+	struct {
+		struct fuse_mkdir_in in;
+		char name[8];
+	} arg = {.in = {.mode = 0777, .umask = 027}};
+	struct call c = {
+	    .opcode = FUSE_MKDIR,
+	    .nodeid = dir,
+	    .arg = &arg,
+	    .arg_len = sizeof(arg.in) + strlen(name) + 1,
+	    .room = &e,
+	    .room_len = sizeof(e),
+	};
+
+	strcpy(arg.name, name);
+	return srv_call(s, &c);
+}
+
+/* With ACLs the umask is ours to apply, where no default ACL replaces it. */
+static void umask_yields_to_a_default_acl(void **state)
+{
+	struct srv_opts o = srv_defaults();
+	struct srv *s;
+	struct stat st;
+	int r;
+
+	o.fs.posix_acl = true;
+	s = srv_new(&o);
+	assert_true(mkdir_with_umask(s, ROOT, "a") > 0);
+	assert_int_equal(stat(srv_path(s, "a"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0750);
+	r = set_acl(s, ROOT, "system.posix_acl_default", &test_acl,
+		    sizeof(test_acl), 0);
+	if (r == -EOPNOTSUPP) {
+		print_message("no ACLs in this directory\n");
+		srv_free(s);
+		skip();
+	}
+	assert_int_equal(r, 0);
+	assert_true(mkdir_with_umask(s, ROOT, "b") > 0);
+	assert_int_equal(stat(srv_path(s, "b"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0770);
+	/* Without ACLs the client has applied it already. */
+	srv_free(s);
+	s = srv_new(NULL);
+	assert_true(mkdir_with_umask(s, ROOT, "a") > 0);
+	assert_int_equal(stat(srv_path(s, "a"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0777);
+	srv_free(s);
+}
+
+static void acl_takes_set_group_id_away_when_asked(void **state)
+{
+	struct srv_opts o = srv_defaults();
+	const char *name = "system.posix_acl_access";
+	struct fuse_attr attr;
+	struct srv *s;
+	uint64_t a;
+	int r;
+
+	o.fs.posix_acl = true;
+	s = srv_new(&o);
+	host_write(s, "a", "");
+	assert_int_equal(chmod(srv_path(s, "a"), 02770), 0);
+	a = srv_node(s, ROOT, "a");
+	r = set_acl(s, a, name, &test_acl, sizeof(test_acl), 0);
+	if (r == -EOPNOTSUPP) {
+		print_message("no ACLs in this directory\n");
+		srv_free(s);
+		skip();
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(srv_getattr(s, a, &attr), 0);
+	assert_int_equal(attr.mode & 07777, 02770);
+	assert_int_equal(set_acl(s, a, name, &test_acl, sizeof(test_acl),
+				 FUSE_SETXATTR_ACL_KILL_SGID),
+			 0);
+	assert_int_equal(srv_getattr(s, a, &attr), 0);
+	assert_int_equal(attr.mode & 07777, 0770);
+	srv_free(s);
+}
+
 static void read_only_export_refuses_changes(void **state)
 {
 	struct srv_opts o = srv_defaults();
@@ -330,6 +450,8 @@ int main(void)
 	    cmocka_unit_test(temporary_file_has_no_name_until_linked),
 	    cmocka_unit_test(names_are_removed),
 	    cmocka_unit_test(rename_takes_its_flags),
+	    cmocka_unit_test(umask_yields_to_a_default_acl),
+	    cmocka_unit_test(acl_takes_set_group_id_away_when_asked),
 	    cmocka_unit_test(read_only_export_refuses_changes),
 	};
 

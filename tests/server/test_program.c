@@ -365,6 +365,31 @@ static void socket_may_be_passed(void **state)
 	assert_int_equal(unlink(sock), 0);
 }
 
+static void connection_may_be_passed(void **state)
+{
+	char number[16];
+	const char *args[] = {"--shared-dir", share,  "--fd", number,
+			      "--sandbox",    "none", NULL};
+	struct virtiofs_transport *t;
+	struct virtiofs_client *c;
+	struct program p;
+	int fds[2];
+
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	snprintf(number, sizeof(number), "%d", fds[1]);
+	p = start(args, fds[1]);
+	close(fds[1]);
+	assert_true(says(&p, "serving "));
+	assert_int_equal(virtiofs_vhost_user_client_fd(&t, fds[0]), 0);
+	assert_int_equal(virtiofs_connect(&c, t), 0);
+	assert_int_equal(make_dir(c), sizeof(struct fuse_entry_out));
+	assert_int_equal(call(c, FUSE_RMDIR, "made", 5, NULL, 0), 0);
+	virtiofs_client_free(c);
+	/* There is nobody to wait for. */
+	assert_int_equal(status_of(&p), 0);
+}
+
 static void statistics_are_printed(void **state)
 {
 	struct program p = serve("none", "--stats");
@@ -423,6 +448,7 @@ int main(void)
 	    T(stale_socket_is_replaced),
 	    T(file_at_the_sockets_path_is_left_alone),
 	    T(socket_may_be_passed),
+	    T(connection_may_be_passed),
 	    T(statistics_are_printed),
 	    T(rights_are_given_up),
 	};
