@@ -110,7 +110,7 @@ struct vtfs_run {
 	pthread_mutex_t push_lock;
 	uint32_t watch; /* atomic; owner: dispatch */
 	uint32_t lost;	/* atomic; the peer's bytes are not ours */
-	uint32_t holds; /* atomic: interrupts that look at a slot */
+	uint32_t holds; /* runs_lock: interrupts that look at a slot */
 	bool orphan;	/* push_lock: the device was freed */
 	bool shared;	/* pushed to under push_lock only */
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally taken; /* owner: taker */
@@ -287,6 +287,9 @@ void vtfs_device_interrupt(struct virtiofs_device *dev, uint64_t unique);
  * regions, or of all of them (regions NULL), but for except. Dispatch. */
 void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 			const struct vtfs_slot *except);
+
+/* Does an interrupt still look at a slot of run, which left its queue? */
+bool vtfs_run_is_held(struct virtiofs_device *dev, const struct vtfs_run *run);
 
 /* ---- dev_barrier.c ---- */
 /* Go on with INIT or DESTROY; true: something changed. Dispatch. */

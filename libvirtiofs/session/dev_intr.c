@@ -17,12 +17,16 @@ static void tell(struct vtfs_run *run, struct vtfs_slot *s)
 		vtfs_devq_wake(run->q);
 }
 
-static void let_go(struct vtfs_run *run)
+/* Dispatch looks at holds under the same lock before it frees a run. */
+static void let_go(struct virtiofs_device *dev, struct vtfs_run *run)
 {
-	struct virtiofs_device *dev = run->q->dev;
+	bool awaited;
 
-	if (__atomic_sub_fetch(&run->holds, 1, __ATOMIC_SEQ_CST) == 0 &&
-	    __atomic_load_n(&run->watch, __ATOMIC_SEQ_CST))
+	pthread_mutex_lock(&dev->runs_lock);
+	run->holds--;
+	awaited = __atomic_load_n(&run->watch, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&dev->runs_lock);
+	if (awaited)
 		vtfs_device_wake(dev);
 }
 
@@ -33,7 +37,7 @@ static struct vtfs_run *get_run(struct virtiofs_device *dev, unsigned i)
 	pthread_mutex_lock(&dev->runs_lock);
 	run = dev->queues[i].run;
 	if (run)
-		__atomic_add_fetch(&run->holds, 1, __ATOMIC_SEQ_CST);
+		run->holds++;
 	pthread_mutex_unlock(&dev->runs_lock);
 	return run;
 }
@@ -57,7 +61,7 @@ static bool find_in(struct virtiofs_device *dev, unsigned i, uint64_t unique)
 		wake |= vtfs_slot_unhold(run->slots, s);
 	if (wake)
 		vtfs_devq_wake(run->q);
-	let_go(run);
+	let_go(dev, run);
 	return s;
 }
 
@@ -93,4 +97,14 @@ void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 		else if (vtfs_slot_unhold(run->slots, s))
 			vtfs_devq_wake(run->q);
 	}
+}
+
+bool vtfs_run_is_held(struct virtiofs_device *dev, const struct vtfs_run *run)
+{
+	bool held;
+
+	pthread_mutex_lock(&dev->runs_lock);
+	held = run->holds != 0;
+	pthread_mutex_unlock(&dev->runs_lock);
+	return held;
 }

@@ -17,12 +17,6 @@ static void set_watch(struct virtiofs_devq *q, uint32_t on)
 		__atomic_store_n(&q->run->watch, on, __ATOMIC_SEQ_CST);
 }
 
-static bool is_idle(const struct vtfs_run *run)
-{
-	return vtfs_run_inflight(run) == 0 &&
-	       __atomic_load_n(&run->holds, __ATOMIC_SEQ_CST) == 0;
-}
-
 /* The conf without run was adopted: nobody knows the ring any more. */
 static void end_run(struct virtiofs_devq *q)
 {
@@ -46,7 +40,7 @@ static bool drain(struct virtiofs_devq *q)
 	if (!vtfs_devq_adopted(q))
 		return false;
 	vtfs_run_interrupt(run, NULL, NULL);
-	if (!is_idle(run))
+	if (vtfs_run_inflight(run))
 		return false;
 	vtfs_vq_dev_bases(run->vq, &q->last_avail, &q->last_used);
 	pthread_mutex_lock(&q->dev->runs_lock);
@@ -78,7 +72,7 @@ static bool settle_queue(struct virtiofs_devq *q)
 	case VTFS_DEVQ_ENDING:
 		/* An interrupt may still have found the run before it left. */
 		if (!vtfs_devq_adopted(q) ||
-		    __atomic_load_n(&q->run_ending->holds, __ATOMIC_SEQ_CST))
+		    vtfs_run_is_held(q->dev, q->run_ending))
 			return false;
 		end_run(q);
 		return true;

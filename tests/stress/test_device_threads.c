@@ -390,6 +390,12 @@ static void end_in_flight(struct rig *rig, void (*how)(struct raw *, uint64_t))
 
 		for (unsigned i = 0; i < DEPTH; i++)
 			post(rig, i);
+		for (unsigned i = 0; round % 3 && i < DEPTH; i++) {
+			uint64_t unique = UNIQUE(i);
+
+			send_frame(&rig->p, 0, 16 + i, FUSE_INTERRUPT, &unique,
+				   8, 0);
+		}
 		if (round % 2)
 			collect(rig, 1);
 		raw_do(&rig->p.raw, how, 0);
