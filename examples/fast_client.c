@@ -20,10 +20,12 @@ static void ask(struct reader *r)
 {
 	struct virtiofs_op *op;
 
-	while (r->nidle && r->next < r->size && (op = virtiofs_cliq_get_op(r->q))) {
+	while (r->nidle && r->next < r->size &&
+	       (op = virtiofs_cliq_get_op(r->q))) {
 		unsigned i = r->idle[--r->nidle];
 
-		virtiofs_prep_read(op, r->nodeid, r->fh, r->next, BLOCK, &r->iov[i], 1);
+		virtiofs_prep_read(op, r->nodeid, r->fh, r->next, BLOCK,
+				   &r->iov[i], 1);
 		op->user_data = i;
 		op->flags = VIRTIOFS_OP_NO_BOUNCE;
 		r->next += BLOCK;
@@ -76,9 +78,13 @@ static int run(struct virtiofs_client *c, const char *name)
 	int error;
 
 	error = virtiofs_call_lookup(c, FUSE_ROOT_ID, name, &entry);
-	if (error < 0 || (error = virtiofs_call_open(c, entry.nodeid, O_RDONLY, &file)) < 0 ||
-	    (error = virtiofs_client_alloc_region(c, DEPTH * BLOCK, &r.mem)) < 0 ||
-	    (error = virtiofs_client_take_queue(c, VIRTIOFS_QUEUE_REQUEST(0), 0, &r.q)) < 0)
+	if (error < 0 ||
+	    (error = virtiofs_call_open(c, entry.nodeid, O_RDONLY, &file)) <
+		0 ||
+	    (error = virtiofs_client_alloc_region(c, DEPTH * BLOCK, &r.mem)) <
+		0 ||
+	    (error = virtiofs_client_take_queue(c, VIRTIOFS_QUEUE_REQUEST(0), 0,
+						&r.q)) < 0)
 		return error;
 	r.nodeid = entry.nodeid;
 	r.fh = file.fh;
@@ -90,11 +96,12 @@ static int run(struct virtiofs_client *c, const char *name)
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	error = read_all(&r);
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	s = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+	s = (double)(b.tv_sec - a.tv_sec) +
+	    (double)(b.tv_nsec - a.tv_nsec) / 1e9;
 	printf("%llu bytes in %.3f s\n", (unsigned long long)r.bytes, s);
 	if (!error)
 		virtiofs_cliq_release(r.q);
-	return error;	/* free gives back what is open and looked up */
+	return error; /* free gives back what is open and looked up */
 }
 
 int main(int argc, char **argv)
@@ -108,8 +115,9 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		r = run(c, argv[2]);
 	if (r < 0)
-		fprintf(stderr, "fast_client: %s\n", argc == 3 ? virtiofs_last_error()
-							       : "usage: fast_client URI NAME");
+		fprintf(stderr, "fast_client: %s\n",
+			argc == 3 ? virtiofs_last_error()
+				  : "usage: fast_client URI NAME");
 	virtiofs_client_free(c);
 	return r < 0;
 }
