@@ -63,8 +63,8 @@ int vb_set_up_path(void **state)
 	strcpy(b->dir, "/tmp/vhuback-XXXXXX");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(b->path, sizeof(b->path), "%s/sock", b->dir);
-	snprintf(uri, sizeof(uri), "vhost-user:%s", b->path);
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", b->path);
+	snprintf(uri, sizeof(uri), "vhost-user:%.80s", b->path);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.80s", b->path);
 	b->listener = socket(AF_UNIX,
 			     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_int_equal(bind(b->listener, (struct sockaddr *)&sa, sizeof(sa)),

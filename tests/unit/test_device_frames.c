@@ -227,7 +227,7 @@ static void answer_with_errno(struct program *p, struct virtiofs_req *req)
 static void errors_are_errnos_and_nothing_else(void **state)
 {
 	struct program *p = *state;
-	int error;
+	static int error;
 
 	p->on_request = answer_with_errno;
 	p->more = &error;
@@ -267,7 +267,7 @@ static void answer_too_long(struct program *p, struct virtiofs_req *req)
 static void reply_longer_than_its_room_is_an_error(void **state)
 {
 	struct program *p = *state;
-	size_t len;
+	static size_t len;
 
 	p->on_request = answer_too_long;
 	p->more = &len;

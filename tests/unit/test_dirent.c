@@ -84,7 +84,7 @@ static int walk_plus(const struct list *l)
 static void entries_come_one_by_one(void **state)
 {
 	static const char *const names[] = { "a", "12345678", "123456789", ".." };
-	struct virtiofs_dirent d;
+	struct virtiofs_dirent d = { 0 };
 	struct list l = { 0 };
 	size_t pos = 0;
 	unsigned i;
@@ -110,7 +110,7 @@ static void entries_come_one_by_one(void **state)
 static void entries_plus_have_their_attributes(void **state)
 {
 	struct fuse_entry_out e = { .nodeid = 42, .attr.size = 5 };
-	struct virtiofs_dirent d;
+	struct virtiofs_dirent d = { 0 };
 	struct list l = { 0 };
 	size_t pos = 0;
 
