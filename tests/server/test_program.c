@@ -139,7 +139,7 @@ static struct program serve(const char *sandbox, const char *more)
 static struct virtiofs_client *connect_to(const char *path)
 {
 	struct virtiofs_transport *t;
-	struct virtiofs_client *c;
+	struct virtiofs_client *c = NULL;
 	char uri[128];
 	int r;
 

@@ -47,7 +47,7 @@ static void skip_then_pull(void **state)
 
 		assert_int_equal(vtfs_iovcur_skip(&c, n), n < 10 ? n : 10);
 		vtfs_iovcur_pull(&c, got, sizeof(got));
-		assert_string_equal(got, "abcdefghij" + (n < 10 ? n : 10));
+		assert_string_equal(got, &"abcdefghij"[n < 10 ? n : 10]);
 	}
 }
 
@@ -94,7 +94,7 @@ static void cut_gives_the_parts_it_announced(void **state)
 			for (unsigned i = 0; i < cnt; i++) {
 				assert_true(out[i].iov_len > 0);
 				assert_memory_equal(out[i].iov_base,
-						    "abcdefghij" + from,
+						    &"abcdefghij"[from],
 						    out[i].iov_len);
 				from += out[i].iov_len;
 			}
