@@ -85,3 +85,13 @@ wait_for_socket() {
 	done
 	return 1
 }
+
+# How the server is confined: a root that is no mount point (in a chroot) can't
+# be left by a namespace of its own.
+best_sandbox() {
+	if [ "$(id -u)" = 0 ] && mountpoint -q /; then
+		echo namespace
+	else
+		echo chroot
+	fi
+}

@@ -73,8 +73,12 @@ static int set_up_mounts(const char *shared_dir, struct sandbox *s)
 {
 	int tree;
 
-	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
+	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0) {
+		/* So it is in a chroot, which can't be pivoted away from. */
+		if (errno == EINVAL)
+			log_err("sandbox: / is no mount point here: use --sandbox=chroot");
 		return fail("making mounts private");
+	}
 	/* Before /proc changes, so that the copy has the old one. */
 	tree = (int)syscall(SYS_open_tree, AT_FDCWD, shared_dir,
 			    AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
