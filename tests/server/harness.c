@@ -237,6 +237,17 @@ struct fs *srv_fs(struct srv *s)
 	return &s->fs;
 }
 
+struct virtiofs_client *srv_client(struct srv *s)
+{
+	return s->client;
+}
+
+void srv_disconnect(struct srv *s)
+{
+	virtiofs_client_free(s->client);
+	s->client = NULL;
+}
+
 struct lock_gate *srv_gate(struct srv *s)
 {
 	return &s->queues[1].gate;

@@ -34,6 +34,9 @@ const char *srv_dir(const struct srv *s);
 const char *srv_path(const struct srv *s, const char *name);
 struct fs *srv_fs(struct srv *s);
 struct lock_gate *srv_gate(struct srv *s);
+struct virtiofs_client *srv_client(struct srv *s);
+/* The client goes, whatever it has in flight. */
+void srv_disconnect(struct srv *s);
 /* A new session of the same client, as after a reboot. */
 void srv_restart(struct srv *s);
 

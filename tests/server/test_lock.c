@@ -313,6 +313,33 @@ static void waiter_gives_up_when_interrupted(void **state)
 	srv_free(l.s);
 }
 
+/* The client goes with a lock request in flight: nobody waits for it any
+ * more, and the session ends. */
+static void waiter_ends_with_its_client(void **state)
+{
+	struct locks l = start(NULL);
+	struct fuse_lk_in in = range(&l, 2, F_WRLCK, 0, 9);
+	struct virtiofs_cliq *q;
+	struct virtiofs_op *op;
+
+	assert_int_equal(lock(&l, 1, F_WRLCK, 0, 9), 0);
+	assert_int_equal(virtiofs_client_take_queue(
+			     srv_client(l.s), VIRTIOFS_QUEUE_REQUEST(0), 0, &q),
+			 0);
+	op = virtiofs_cliq_get_op(q);
+	assert_non_null(op);
+	op->opcode = FUSE_SETLKW;
+	op->nodeid = l.node;
+	memcpy(op->arg, &in, sizeof(in));
+	op->arg_len = sizeof(in);
+	assert_true(virtiofs_cliq_submit(q) >= 0);
+	until_waiting(1);
+	srv_disconnect(l.s);
+	until_waiting(0);
+	srv_wait_nodes(l.s, 1);
+	srv_free(l.s);
+}
+
 /* An eighth of the ring's 128. Our own client never sends so many, so most of
  * them are only counted here. */
 static void waiters_are_bounded(void **state)
@@ -348,6 +375,7 @@ int main(void)
 	    cmocka_unit_test(waiter_gets_the_lock_when_it_is_free),
 	    cmocka_unit_test(bsd_waiter_gets_the_lock_when_it_is_free),
 	    cmocka_unit_test(waiter_gives_up_when_interrupted),
+	    cmocka_unit_test(waiter_ends_with_its_client),
 	    cmocka_unit_test(waiters_are_bounded),
 	};
 
