@@ -25,7 +25,8 @@ struct virtiofs_client_opts {
 	uint64_t init_flags;		/* FUSE_INIT flags to ask for; 0: usual */
 	uint64_t features;		/* VIRTIOFS_F_ to accept; 0: DEFAULT */
 	const char *tag;		/* for devices without a config space */
-	uint64_t bounce_bytes;		/* for unregistered buffers: 1 MiB */
+	uint64_t bounce_bytes;		/* per queue, to copy buffers that are
+					 * not registered: 1 MiB */
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
@@ -45,7 +46,8 @@ VIRTIOFS_API int virtiofs_client_new(struct virtiofs_client **ret,
  * may still know c. */
 VIRTIOFS_API void virtiofs_client_free(struct virtiofs_client *c);
 /* Negotiate virtio and FUSE_INIT, blocking. ret_init may be NULL. Again after
- * -ENOTCONN: connects anew; queues stay taken, regions mapped, nodeids stale.
+ * -ENOTCONN: connects anew; queues stay taken, regions mapped, nodeids stale,
+ * ops got and not submitted are gone; no thread is in a call meanwhile.
  * -ETIMEDOUT; -EPROTO the device breaks the rules; -EOPNOTSUPP a legacy device,
  * without VERSION_1; -EBUSY running; with NONBLOCK -EAGAIN. */
 VIRTIOFS_API int virtiofs_client_start(struct virtiofs_client *c,
@@ -80,14 +82,18 @@ struct virtiofs_op;
 /* Easy: one request, one reply. Bytes that follow the reply header, or a
  * negative errno: the server's, or the transport's. From any thread; the
  * threads that wait take turns at collecting replies. op and its arg are
- * yours. -EBUSY when every request queue is taken. */
+ * yours. -EBUSY when every request queue is taken; -EMSGSIZE more bytes than
+ * max_write or max_pages allow; -ETIMEDOUT, whereupon registered buffers stay
+ * the device's until unmap_region takes them. */
 VIRTIOFS_API ssize_t virtiofs_client_call(struct virtiofs_client *c,
 					  const struct virtiofs_op *op);
 /* Ask the server to give up on the ops with this user_data, blocking ones
- * too; they still end. From any thread. */
+ * too; they still end, those that it has not seen with -EINTR. From any
+ * thread. -ENOENT: none is in flight; -EOPNOTSUPP: the server can't. */
 VIRTIOFS_API int virtiofs_client_interrupt(struct virtiofs_client *c,
 					   uint64_t user_data);
-/* Never waits for room: kept, merged, and sent when hiprio has space. */
+/* Never waits for room: kept, merged, and sent when hiprio has space. From any
+ * thread. -ENOMEM, -ENOTCONN: not taken. */
 VIRTIOFS_API int virtiofs_client_forget(struct virtiofs_client *c,
 					uint64_t nodeid, uint64_t nlookup);
 
@@ -121,7 +127,8 @@ VIRTIOFS_API int virtiofs_client_take_queue(struct virtiofs_client *c,
 VIRTIOFS_API int virtiofs_cliq_release(struct virtiofs_cliq *q);
 
 #define VIRTIOFS_OP_ARG_MAX	576u	/* room at arg after get_op */
-#define VIRTIOFS_OP_NO_BOUNCE	(1u << 0)	/* -EFAULT rather than copy */
+#define VIRTIOFS_OP_NO_BOUNCE	(1u << 0)	/* -EFAULT rather than copy, but for
+						 * what fits beside the headers */
 #define VIRTIOFS_OP_CREDS	(1u << 1)	/* uid, gid, pid set; else ours */
 
 /*
@@ -147,8 +154,10 @@ struct virtiofs_op {
 	uint32_t timeout_ms;		/* 0: the client's */
 };
 
-#define VIRTIOFS_RESULT_MORE	(1u << 0)	/* -ETIMEDOUT: the device still holds
-						 * the buffers; one more follows */
+/* With -ETIMEDOUT: the device still holds the buffers. One more follows, with
+ * the same error, when it gave them back; what its reply granted (a lookup, a
+ * handle) the library gives back too. */
+#define VIRTIOFS_RESULT_MORE	(1u << 0)
 struct virtiofs_result {
 	uint64_t user_data;
 	int32_t error;		/* 0, or negative: the server's, or -EPROTO */
@@ -160,7 +169,10 @@ struct virtiofs_result {
 /* NULL: no slot free (submit or reap first), or not started. */
 VIRTIOFS_API struct virtiofs_op *virtiofs_cliq_get_op(struct virtiofs_cliq *q);
 /* Publish every op got since the last submit; one notification at most. The
- * number of them. A fault of one op is its result, never submit's. */
+ * number of them. Those that find the ring or bounce_bytes full go out, in
+ * order, with later calls. A fault of one op is its result, never submit's:
+ * -EINVAL, -EMSGSIZE, -E2BIG (more parts than the ring), -EFAULT, -ENOLCK
+ * (SETLKW may take half of the queue). */
 VIRTIOFS_API int virtiofs_cliq_submit(struct virtiofs_cliq *q);
 /* Up to max results, without blocking; -ENOTCONN once all were returned. */
 VIRTIOFS_API int virtiofs_cliq_reap(struct virtiofs_cliq *q,
