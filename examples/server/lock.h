@@ -21,7 +21,7 @@ struct lock_wait;
 /* One per queue; req->user of the queue's requests points to it. */
 struct lock_gate {
 	_Atomic unsigned waiting;
-	unsigned max;
+	_Atomic unsigned max;
 	/* From the waiter's thread: reply w->result to w->req, free w. */
 	void (*done)(struct lock_gate *gate, struct lock_wait *w);
 };

@@ -183,7 +183,7 @@ static bool enter_gate(struct lock_gate *gate)
 {
 	if (!gate)
 		return false;
-	if (atomic_fetch_add(&gate->waiting, 1) < gate->max)
+	if (atomic_fetch_add(&gate->waiting, 1) < atomic_load(&gate->max))
 		return true;
 	atomic_fetch_sub(&gate->waiting, 1);
 	return false;

@@ -14,8 +14,9 @@
 	X(setattr)                                                             \
 	X(readlink)                                                            \
 	X(symlink)                                                             \
-	X(mknod) X(mkdir) X(unlink) X(rmdir) X(rename) X(rename2) X(link)      \
-	    X(open) X(read) X(write) X(statfs) X(release) X(fsync) X(setxattr) \
+	X(mknod)                                                               \
+	X(mkdir) X(unlink) X(rmdir) X(rename) X(rename2) X(link) X(open)       \
+	    X(read) X(write) X(statfs) X(release) X(fsync) X(setxattr)         \
 		X(getxattr) X(listxattr) X(removexattr) X(flush) X(opendir)    \
 		    X(readdir) X(readdirplus) X(releasedir) X(fsyncdir)        \
 			X(getlk) X(setlk) X(setlkw) X(access) X(create)        \

@@ -58,7 +58,10 @@ static void set_gate(struct queue *q)
 {
 	unsigned size = virtiofs_devq_size(q->devq);
 
-	q->gate.max = size < 16 ? 1 : size / 8;
+	unsigned max = size < 16 ? 1 : size / 8;
+
+	if (atomic_load_explicit(&q->gate.max, memory_order_relaxed) != max)
+		atomic_store_explicit(&q->gate.max, max, memory_order_relaxed);
 }
 
 static void serve(struct queue *q, struct virtiofs_req **reqs, int n)

@@ -76,7 +76,8 @@ static int set_up_mounts(const char *shared_dir, struct sandbox *s)
 	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0) {
 		/* So it is in a chroot, which can't be pivoted away from. */
 		if (errno == EINVAL)
-			log_err("sandbox: / is no mount point here: use --sandbox=chroot");
+			log_err("sandbox: / is no mount point here: use "
+				"--sandbox=chroot");
 		return fail("making mounts private");
 	}
 	/* Before /proc changes, so that the copy has the old one. */
