@@ -31,6 +31,8 @@
 
 #include <virtiofs/fuse_kernel.h>
 
+/* clang-format off */
+
 /* Does a request want a reply? */
 enum vtfs_fuse_answer {
 	VTFS_FUSE_ANSWER,	/* always, if only an error */
@@ -94,6 +96,8 @@ struct vtfs_fuse_op {
 	uint32_t flags;		/* VTFS_FUSE_ */
 };
 
+/* clang-format on */
+
 /* What INIT settled. minor is the smaller of both; flags are all 64 bits that
  * the server confirmed. */
 struct vtfs_fuse_proto {
@@ -144,9 +148,8 @@ int vtfs_fuse_check_ext(const void *ext, size_t len);
  * arguments: fixed size if *ret_min == *ret_max. Room may be less than
  * *ret_max: what is longer than the room is a fault all the same. */
 void vtfs_fuse_reply_range(const struct vtfs_fuse_op *op,
-			   const struct vtfs_fuse_proto *proto,
-			   const void *arg, uint64_t *ret_min,
-			   uint64_t *ret_max);
+			   const struct vtfs_fuse_proto *proto, const void *arg,
+			   uint64_t *ret_min, uint64_t *ret_max);
 
 /* Bytes of fuse_init_out for a client of that minor: 8, 24 or 64. */
 uint32_t vtfs_fuse_init_out_len(uint32_t minor);
@@ -154,9 +157,9 @@ uint32_t vtfs_fuse_init_out_len(uint32_t minor);
 /* FUSE_INIT flags that mean nothing over a virtqueue and are never to be
  * confirmed: the splice bits, FUSE_PASSTHROUGH, FUSE_OVER_IO_URING and the
  * reserved one. */
-#define VTFS_FUSE_NEVER_FLAGS \
-	((uint64_t)(FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ | \
-		    FUSE_INIT_RESERVED) | \
+#define VTFS_FUSE_NEVER_FLAGS                                                  \
+	((uint64_t)(FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ |  \
+		    FUSE_INIT_RESERVED) |                                      \
 	 FUSE_PASSTHROUGH | FUSE_OVER_IO_URING)
 
 /* Both words of INIT's flags as one; flags2 counts only with FUSE_INIT_EXT. */

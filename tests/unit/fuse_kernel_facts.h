@@ -15,11 +15,11 @@ extern const struct fact ours[];
 extern const struct fact systems[];
 
 /* 1 << 31 is negative in the system's header and counts as 32 bits. */
-#define VALUE(name) \
-	{ #name, (int64_t)(name) == INT32_MIN ? 1u << 31 : (uint64_t)(name) },
-#define SIZE(type) { "sizeof " #type, sizeof(struct type) },
-#define PLACE(type, field) { #type "." #field, offsetof(struct type, field) },
-#define FIELD(type, field) \
-	PLACE(type, field) \
-	{ #type "." #field " length", sizeof(((struct type *)0)->field) },
+#define VALUE(name)                                                            \
+	{#name, (int64_t)(name) == INT32_MIN ? 1u << 31 : (uint64_t)(name)},
+#define SIZE(type)	   {"sizeof " #type, sizeof(struct type)},
+#define PLACE(type, field) {#type "." #field, offsetof(struct type, field)},
+#define FIELD(type, field)                                                     \
+	PLACE(type, field){#type "." #field " length",                         \
+			   sizeof(((struct type *)0)->field)},
 #endif

@@ -8,5 +8,5 @@
 
 const struct fact ours[] = {
 #include "fuse_kernel_rows.h"
-	{ NULL, 0 },
+    {NULL, 0},
 };

@@ -8,7 +8,7 @@
 
 const struct fact systems[] = {
 #include "fuse_kernel_rows.h"
-	{ NULL, 0 },
+    {NULL, 0},
 };
 
 _Static_assert(FUSE_STATX == 52, "7.39");

@@ -225,7 +225,8 @@ static void forgets_beyond_the_queue_wait_and_none_is_lost(void **state)
 }
 
 /* What is asked for again, and for how long. covers: FUSE-DRV-10 */
-static void interrupt_answered_eagain_is_sent_again_while_it_matters(void **state)
+static void interrupt_answered_eagain_is_sent_again_while_it_matters(
+    void **state)
 {
 	struct virtiofs_result res;
 	struct fix *f = *state;
@@ -388,7 +389,7 @@ static void *serve_end(void *arg)
 		while (liar_pop(l, 0, &r)) {
 			/* DESTROY waits for it. */
 			seen[0] += vtfs_vq_dev_arm(l->q[1].vq) == 0 &&
-						   poll(&p[1], 1, 50) == 0
+					   poll(&p[1], 1, 50) == 0
 				       ? 1
 				       : 100;
 			liar_used(l, &r, 0);

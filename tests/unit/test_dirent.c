@@ -39,8 +39,8 @@ static void list_bytes(struct list *l, const void *p, size_t len)
 static void list_add(struct list *l, const char *name, size_t len,
 		     uint32_t namelen)
 {
-	struct fuse_dirent d = { .ino = 7, .off = 11, .namelen = namelen,
-				 .type = 8 };
+	struct fuse_dirent d = {
+	    .ino = 7, .off = 11, .namelen = namelen, .type = 8};
 
 	list_bytes(l, &d, offsetof(struct fuse_dirent, name));
 	list_bytes(l, name, len);
@@ -83,9 +83,9 @@ static int walk_plus(const struct list *l)
 
 static void entries_come_one_by_one(void **state)
 {
-	static const char *const names[] = { "a", "12345678", "123456789", ".." };
-	struct virtiofs_dirent d = { 0 };
-	struct list l = { 0 };
+	static const char *const names[] = {"a", "12345678", "123456789", ".."};
+	struct virtiofs_dirent d = {0};
+	struct list l = {0};
 	size_t pos = 0;
 	unsigned i;
 
@@ -109,9 +109,9 @@ static void entries_come_one_by_one(void **state)
 
 static void entries_plus_have_their_attributes(void **state)
 {
-	struct fuse_entry_out e = { .nodeid = 42, .attr.size = 5 };
-	struct virtiofs_dirent d = { 0 };
-	struct list l = { 0 };
+	struct fuse_entry_out e = {.nodeid = 42, .attr.size = 5};
+	struct virtiofs_dirent d = {0};
+	struct list l = {0};
 	size_t pos = 0;
 
 	list_bytes(&l, &e, sizeof(e));
@@ -137,16 +137,22 @@ static void names_that_are_no_names_are_faults(void **state)
 		size_t len;
 		uint32_t namelen;
 	} bad[] = {
-		{ "", 0, 0 },	      { "a/b", 3, 3 },	   { "/", 1, 1 },
-		{ "a\0b", 3, 3 },     { "\0", 1, 1 },	   { "abc", 3, 9 },
-		{ "abc", 3, 1025 },   { "abc", 3, UINT32_MAX },
-		{ "abc", 3, UINT32_MAX - 23 }, { "abc", 3, 0x80000000u },
+	    {"", 0, 0},
+	    {"a/b", 3, 3},
+	    {"/", 1, 1},
+	    {"a\0b", 3, 3},
+	    {"\0", 1, 1},
+	    {"abc", 3, 9},
+	    {"abc", 3, 1025},
+	    {"abc", 3, UINT32_MAX},
+	    {"abc", 3, UINT32_MAX - 23},
+	    {"abc", 3, 0x80000000u},
 	};
 	size_t i;
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct fuse_entry_out e = { .nodeid = 2 };
-		struct list l = { 0 }, plus = { 0 };
+		struct fuse_entry_out e = {.nodeid = 2};
+		struct list l = {0}, plus = {0};
 
 		list_add(&l, bad[i].name, bad[i].len, bad[i].namelen);
 		assert_int_equal(walk(&l), -EPROTO);
@@ -161,7 +167,7 @@ static void names_that_are_no_names_are_faults(void **state)
 static void name_of_1024_bytes_is_the_longest(void **state)
 {
 	char name[1025];
-	struct list l = { 0 };
+	struct list l = {0};
 
 	memset(name, 'n', sizeof(name));
 	list_add(&l, name, 1024, 1024);
@@ -178,7 +184,7 @@ static void list_cut_at_any_byte_is_a_fault(void **state)
 	size_t cut, whole;
 
 	for (cut = 1; cut < 40; cut++) {
-		struct list l = { 0 };
+		struct list l = {0};
 		int r;
 
 		list_add(&l, "abcde", 5, 5);
@@ -198,11 +204,11 @@ static void list_cut_at_any_byte_is_a_fault(void **state)
 
 static void plus_cut_at_any_byte_is_a_fault(void **state)
 {
-	struct fuse_entry_out e = { .nodeid = 2 };
+	struct fuse_entry_out e = {.nodeid = 2};
 	size_t cut;
 
 	for (cut = 1; cut < 128 + 29; cut++) {
-		struct list l = { 0 };
+		struct list l = {0};
 
 		list_bytes(&l, &e, sizeof(e));
 		list_add(&l, "abcde", 5, 5);
@@ -218,7 +224,7 @@ static void random_bytes_stay_inside(void **state)
 	unsigned i, k, seed = 12345;
 
 	for (i = 0; i < 20000; i++) {
-		struct list l = { 0 };
+		struct list l = {0};
 		size_t len = (size_t)rand_r(&seed) % 400;
 
 		list_bytes(&l, NULL, len + 1);
@@ -237,13 +243,13 @@ static void random_bytes_stay_inside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(entries_come_one_by_one),
-		cmocka_unit_test(entries_plus_have_their_attributes),
-		cmocka_unit_test(names_that_are_no_names_are_faults),
-		cmocka_unit_test(name_of_1024_bytes_is_the_longest),
-		cmocka_unit_test(list_cut_at_any_byte_is_a_fault),
-		cmocka_unit_test(plus_cut_at_any_byte_is_a_fault),
-		cmocka_unit_test(random_bytes_stay_inside),
+	    cmocka_unit_test(entries_come_one_by_one),
+	    cmocka_unit_test(entries_plus_have_their_attributes),
+	    cmocka_unit_test(names_that_are_no_names_are_faults),
+	    cmocka_unit_test(name_of_1024_bytes_is_the_longest),
+	    cmocka_unit_test(list_cut_at_any_byte_is_a_fault),
+	    cmocka_unit_test(plus_cut_at_any_byte_is_a_fault),
+	    cmocka_unit_test(random_bytes_stay_inside),
 	};
 
 	return cmocka_run_group_tests_name("dirent", tests, NULL, NULL);

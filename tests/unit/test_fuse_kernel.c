@@ -55,22 +55,49 @@ static void every_fact_is_the_systems(void **state)
 static void init_flags_are_bits_0_to_42(void **state)
 {
 	static const uint64_t flags[] = {
-		FUSE_ASYNC_READ, FUSE_POSIX_LOCKS, FUSE_FILE_OPS,
-		FUSE_ATOMIC_O_TRUNC, FUSE_EXPORT_SUPPORT, FUSE_BIG_WRITES,
-		FUSE_DONT_MASK, FUSE_SPLICE_WRITE, FUSE_SPLICE_MOVE,
-		FUSE_SPLICE_READ, FUSE_FLOCK_LOCKS, FUSE_HAS_IOCTL_DIR,
-		FUSE_AUTO_INVAL_DATA, FUSE_DO_READDIRPLUS,
-		FUSE_READDIRPLUS_AUTO, FUSE_ASYNC_DIO, FUSE_WRITEBACK_CACHE,
-		FUSE_NO_OPEN_SUPPORT, FUSE_PARALLEL_DIROPS,
-		FUSE_HANDLE_KILLPRIV, FUSE_POSIX_ACL, FUSE_ABORT_ERROR,
-		FUSE_MAX_PAGES, FUSE_CACHE_SYMLINKS, FUSE_NO_OPENDIR_SUPPORT,
-		FUSE_EXPLICIT_INVAL_DATA, FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS,
-		FUSE_HANDLE_KILLPRIV_V2, FUSE_SETXATTR_EXT, FUSE_INIT_EXT,
-		FUSE_INIT_RESERVED, FUSE_SECURITY_CTX, FUSE_HAS_INODE_DAX,
-		FUSE_CREATE_SUPP_GROUP, FUSE_HAS_EXPIRE_ONLY,
-		FUSE_DIRECT_IO_ALLOW_MMAP, FUSE_PASSTHROUGH,
-		FUSE_NO_EXPORT_SUPPORT, FUSE_HAS_RESEND, FUSE_ALLOW_IDMAP,
-		FUSE_OVER_IO_URING, FUSE_REQUEST_TIMEOUT,
+	    FUSE_ASYNC_READ,
+	    FUSE_POSIX_LOCKS,
+	    FUSE_FILE_OPS,
+	    FUSE_ATOMIC_O_TRUNC,
+	    FUSE_EXPORT_SUPPORT,
+	    FUSE_BIG_WRITES,
+	    FUSE_DONT_MASK,
+	    FUSE_SPLICE_WRITE,
+	    FUSE_SPLICE_MOVE,
+	    FUSE_SPLICE_READ,
+	    FUSE_FLOCK_LOCKS,
+	    FUSE_HAS_IOCTL_DIR,
+	    FUSE_AUTO_INVAL_DATA,
+	    FUSE_DO_READDIRPLUS,
+	    FUSE_READDIRPLUS_AUTO,
+	    FUSE_ASYNC_DIO,
+	    FUSE_WRITEBACK_CACHE,
+	    FUSE_NO_OPEN_SUPPORT,
+	    FUSE_PARALLEL_DIROPS,
+	    FUSE_HANDLE_KILLPRIV,
+	    FUSE_POSIX_ACL,
+	    FUSE_ABORT_ERROR,
+	    FUSE_MAX_PAGES,
+	    FUSE_CACHE_SYMLINKS,
+	    FUSE_NO_OPENDIR_SUPPORT,
+	    FUSE_EXPLICIT_INVAL_DATA,
+	    FUSE_MAP_ALIGNMENT,
+	    FUSE_SUBMOUNTS,
+	    FUSE_HANDLE_KILLPRIV_V2,
+	    FUSE_SETXATTR_EXT,
+	    FUSE_INIT_EXT,
+	    FUSE_INIT_RESERVED,
+	    FUSE_SECURITY_CTX,
+	    FUSE_HAS_INODE_DAX,
+	    FUSE_CREATE_SUPP_GROUP,
+	    FUSE_HAS_EXPIRE_ONLY,
+	    FUSE_DIRECT_IO_ALLOW_MMAP,
+	    FUSE_PASSTHROUGH,
+	    FUSE_NO_EXPORT_SUPPORT,
+	    FUSE_HAS_RESEND,
+	    FUSE_ALLOW_IDMAP,
+	    FUSE_OVER_IO_URING,
+	    FUSE_REQUEST_TIMEOUT,
 	};
 	size_t i;
 
@@ -81,8 +108,8 @@ static void init_flags_are_bits_0_to_42(void **state)
 
 static void dirent_size_rounds_up_to_8(void **state)
 {
-	struct fuse_dirent d = { .namelen = 8 };
-	struct fuse_direntplus p = { .dirent = { .namelen = 1 } };
+	struct fuse_dirent d = {.namelen = 8};
+	struct fuse_direntplus p = {.dirent = {.namelen = 1}};
 
 	assert_int_equal(FUSE_DIRENT_SIZE(&d), 32);
 	d.namelen = 9;
@@ -93,9 +120,9 @@ static void dirent_size_rounds_up_to_8(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_fact_is_the_systems),
-		cmocka_unit_test(init_flags_are_bits_0_to_42),
-		cmocka_unit_test(dirent_size_rounds_up_to_8),
+	    cmocka_unit_test(every_fact_is_the_systems),
+	    cmocka_unit_test(init_flags_are_bits_0_to_42),
+	    cmocka_unit_test(dirent_size_rounds_up_to_8),
 	};
 
 	return cmocka_run_group_tests_name("fuse_kernel", tests, NULL, NULL);

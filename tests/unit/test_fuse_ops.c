@@ -11,12 +11,11 @@
 
 #include "wire/fuse_ops.h"
 
-static const struct vtfs_fuse_proto now = {
-	.minor = 45, .flags = FUSE_SETXATTR_EXT
-};
-static const struct vtfs_fuse_proto oldest = { .minor = 27 };
+static const struct vtfs_fuse_proto now = {.minor = 45,
+					   .flags = FUSE_SETXATTR_EXT};
+static const struct vtfs_fuse_proto oldest = {.minor = 27};
 
-#define ANY	(-1)
+#define ANY (-1)
 
 /* The table again, in plain numbers from the protocol's description: bytes of
  * arguments, names, bulk unit, reply ('y', 'n', '?'), bytes of reply. */
@@ -27,59 +26,59 @@ static const struct expected {
 	char answer;
 	int reply;
 } expected[] = {
-	{ 1, "LOOKUP", 0, 1, 0, 'y', 128 },
-	{ 2, "FORGET", 8, 0, 0, 'n', 0 },
-	{ 3, "GETATTR", 16, 0, 0, 'y', 104 },
-	{ 4, "SETATTR", 88, 0, 0, 'y', 104 },
-	{ 5, "READLINK", 0, 0, 0, 'y', ANY },
-	{ 6, "SYMLINK", 0, 2, 0, 'y', 128 },
-	{ 8, "MKNOD", 16, 1, 0, 'y', 128 },
-	{ 9, "MKDIR", 8, 1, 0, 'y', 128 },
-	{ 10, "UNLINK", 0, 1, 0, 'y', 0 },
-	{ 11, "RMDIR", 0, 1, 0, 'y', 0 },
-	{ 12, "RENAME", 8, 2, 0, 'y', 0 },
-	{ 13, "LINK", 8, 1, 0, 'y', 128 },
-	{ 14, "OPEN", 8, 0, 0, 'y', 16 },
-	{ 15, "READ", 40, 0, 0, 'y', ANY },
-	{ 16, "WRITE", 40, 0, 1, 'y', 8 },
-	{ 17, "STATFS", 0, 0, 0, 'y', 80 },
-	{ 18, "RELEASE", 24, 0, 0, 'y', 0 },
-	{ 20, "FSYNC", 16, 0, 0, 'y', 0 },
-	{ 21, "SETXATTR", 16, 1, 1, 'y', 0 },
-	{ 22, "GETXATTR", 8, 1, 0, 'y', ANY },
-	{ 23, "LISTXATTR", 8, 0, 0, 'y', ANY },
-	{ 24, "REMOVEXATTR", 0, 1, 0, 'y', 0 },
-	{ 25, "FLUSH", 24, 0, 0, 'y', 0 },
-	{ 26, "INIT", 16, 0, 0, 'y', ANY },
-	{ 27, "OPENDIR", 8, 0, 0, 'y', 16 },
-	{ 28, "READDIR", 40, 0, 0, 'y', ANY },
-	{ 29, "RELEASEDIR", 24, 0, 0, 'y', 0 },
-	{ 30, "FSYNCDIR", 16, 0, 0, 'y', 0 },
-	{ 31, "GETLK", 48, 0, 0, 'y', 24 },
-	{ 32, "SETLK", 48, 0, 0, 'y', 0 },
-	{ 33, "SETLKW", 48, 0, 0, 'y', 0 },
-	{ 34, "ACCESS", 8, 0, 0, 'y', 0 },
-	{ 35, "CREATE", 16, 1, 0, 'y', 144 },
-	{ 36, "INTERRUPT", 8, 0, 0, '?', 0 },
-	{ 37, "BMAP", 16, 0, 0, 'y', 8 },
-	{ 38, "DESTROY", 0, 0, 0, 'y', 0 },
-	{ 39, "IOCTL", 32, 0, 1, 'y', ANY },
-	{ 40, "POLL", 24, 0, 0, 'y', 8 },
-	{ 41, "NOTIFY_REPLY", 40, 0, 1, 'n', 0 },
-	{ 42, "BATCH_FORGET", 8, 0, 16, 'n', 0 },
-	{ 43, "FALLOCATE", 32, 0, 0, 'y', 0 },
-	{ 44, "READDIRPLUS", 40, 0, 0, 'y', ANY },
-	{ 45, "RENAME2", 16, 2, 0, 'y', 0 },
-	{ 46, "LSEEK", 24, 0, 0, 'y', 8 },
-	{ 47, "COPY_FILE_RANGE", 56, 0, 0, 'y', 8 },
-	{ 48, "SETUPMAPPING", 40, 0, 0, 'y', 0 },
-	{ 49, "REMOVEMAPPING", 4, 0, 16, 'y', 0 },
-	{ 50, "SYNCFS", 8, 0, 0, 'y', 0 },
-	{ 51, "TMPFILE", 16, 1, 0, 'y', 144 },
-	{ 52, "STATX", 24, 0, 0, 'y', 288 },
-	{ 53, "COPY_FILE_RANGE_64", 56, 0, 0, 'y', 8 },
+    {1, "LOOKUP", 0, 1, 0, 'y', 128},
+    {2, "FORGET", 8, 0, 0, 'n', 0},
+    {3, "GETATTR", 16, 0, 0, 'y', 104},
+    {4, "SETATTR", 88, 0, 0, 'y', 104},
+    {5, "READLINK", 0, 0, 0, 'y', ANY},
+    {6, "SYMLINK", 0, 2, 0, 'y', 128},
+    {8, "MKNOD", 16, 1, 0, 'y', 128},
+    {9, "MKDIR", 8, 1, 0, 'y', 128},
+    {10, "UNLINK", 0, 1, 0, 'y', 0},
+    {11, "RMDIR", 0, 1, 0, 'y', 0},
+    {12, "RENAME", 8, 2, 0, 'y', 0},
+    {13, "LINK", 8, 1, 0, 'y', 128},
+    {14, "OPEN", 8, 0, 0, 'y', 16},
+    {15, "READ", 40, 0, 0, 'y', ANY},
+    {16, "WRITE", 40, 0, 1, 'y', 8},
+    {17, "STATFS", 0, 0, 0, 'y', 80},
+    {18, "RELEASE", 24, 0, 0, 'y', 0},
+    {20, "FSYNC", 16, 0, 0, 'y', 0},
+    {21, "SETXATTR", 16, 1, 1, 'y', 0},
+    {22, "GETXATTR", 8, 1, 0, 'y', ANY},
+    {23, "LISTXATTR", 8, 0, 0, 'y', ANY},
+    {24, "REMOVEXATTR", 0, 1, 0, 'y', 0},
+    {25, "FLUSH", 24, 0, 0, 'y', 0},
+    {26, "INIT", 16, 0, 0, 'y', ANY},
+    {27, "OPENDIR", 8, 0, 0, 'y', 16},
+    {28, "READDIR", 40, 0, 0, 'y', ANY},
+    {29, "RELEASEDIR", 24, 0, 0, 'y', 0},
+    {30, "FSYNCDIR", 16, 0, 0, 'y', 0},
+    {31, "GETLK", 48, 0, 0, 'y', 24},
+    {32, "SETLK", 48, 0, 0, 'y', 0},
+    {33, "SETLKW", 48, 0, 0, 'y', 0},
+    {34, "ACCESS", 8, 0, 0, 'y', 0},
+    {35, "CREATE", 16, 1, 0, 'y', 144},
+    {36, "INTERRUPT", 8, 0, 0, '?', 0},
+    {37, "BMAP", 16, 0, 0, 'y', 8},
+    {38, "DESTROY", 0, 0, 0, 'y', 0},
+    {39, "IOCTL", 32, 0, 1, 'y', ANY},
+    {40, "POLL", 24, 0, 0, 'y', 8},
+    {41, "NOTIFY_REPLY", 40, 0, 1, 'n', 0},
+    {42, "BATCH_FORGET", 8, 0, 16, 'n', 0},
+    {43, "FALLOCATE", 32, 0, 0, 'y', 0},
+    {44, "READDIRPLUS", 40, 0, 0, 'y', ANY},
+    {45, "RENAME2", 16, 2, 0, 'y', 0},
+    {46, "LSEEK", 24, 0, 0, 'y', 8},
+    {47, "COPY_FILE_RANGE", 56, 0, 0, 'y', 8},
+    {48, "SETUPMAPPING", 40, 0, 0, 'y', 0},
+    {49, "REMOVEMAPPING", 4, 0, 16, 'y', 0},
+    {50, "SYNCFS", 8, 0, 0, 'y', 0},
+    {51, "TMPFILE", 16, 1, 0, 'y', 144},
+    {52, "STATX", 24, 0, 0, 'y', 288},
+    {53, "COPY_FILE_RANGE_64", 56, 0, 0, 'y', 8},
 };
-#define EXPECTED_CNT	(sizeof(expected) / sizeof(expected[0]))
+#define EXPECTED_CNT (sizeof(expected) / sizeof(expected[0]))
 
 static const struct vtfs_fuse_op *op_of(uint32_t opcode)
 {
@@ -159,8 +158,8 @@ static void hiprio_is_exactly_three_opcodes(void **state)
 		bool hiprio = op_of(opcode)->flags & VTFS_FUSE_HIPRIO;
 
 		assert_int_equal(hiprio, opcode == FUSE_FORGET ||
-						 opcode == FUSE_BATCH_FORGET ||
-						 opcode == FUSE_INTERRUPT);
+					     opcode == FUSE_BATCH_FORGET ||
+					     opcode == FUSE_INTERRUPT);
 	}
 }
 
@@ -175,9 +174,8 @@ static void grants_are_in_the_reply(void **state)
 
 		assert_int_equal(entry && !fh, op->reply_len == 128);
 		assert_int_equal(entry && fh, op->reply_len == 144);
-		assert_int_equal(fh && !entry,
-				 op->opcode == FUSE_OPEN ||
-					 op->opcode == FUSE_OPENDIR);
+		assert_int_equal(fh && !entry, op->opcode == FUSE_OPEN ||
+						   op->opcode == FUSE_OPENDIR);
 	}
 }
 
@@ -190,15 +188,15 @@ static void only_creating_requests_have_extensions(void **state)
 
 		assert_int_equal(!!(op_of(opcode)->flags & VTFS_FUSE_EXT),
 				 opcode == FUSE_MKNOD || opcode == FUSE_MKDIR ||
-					 opcode == FUSE_SYMLINK ||
-					 opcode == FUSE_CREATE ||
-					 opcode == FUSE_TMPFILE);
+				     opcode == FUSE_SYMLINK ||
+				     opcode == FUSE_CREATE ||
+				     opcode == FUSE_TMPFILE);
 	}
 }
 
 static void arg_len_follows_minor_and_flags(void **state)
 {
-	struct vtfs_fuse_proto p = { .minor = 11 };
+	struct vtfs_fuse_proto p = {.minor = 11};
 
 	assert_int_equal(vtfs_fuse_arg_len(op_of(FUSE_MKNOD), &p), 8);
 	assert_int_equal(vtfs_fuse_arg_len(op_of(FUSE_CREATE), &p), 8);
@@ -217,7 +215,7 @@ static void arg_len_follows_minor_and_flags(void **state)
 
 static void reply_range_follows_minor(void **state)
 {
-	struct vtfs_fuse_proto p = { .minor = 8 };
+	struct vtfs_fuse_proto p = {.minor = 8};
 	uint64_t min, max;
 
 	vtfs_fuse_reply_range(op_of(FUSE_LOOKUP), &p, NULL, &min, &max);
@@ -238,9 +236,9 @@ static void reply_range_follows_minor(void **state)
 
 static void reply_range_follows_arguments(void **state)
 {
-	struct fuse_read_in rd = { .size = 4096 };
-	struct fuse_getxattr_in gx = { .size = 0 };
-	struct fuse_ioctl_in io = { .out_size = UINT32_MAX };
+	struct fuse_read_in rd = {.size = 4096};
+	struct fuse_getxattr_in gx = {.size = 0};
+	struct fuse_ioctl_in io = {.out_size = UINT32_MAX};
 	uint64_t min, max;
 
 	vtfs_fuse_reply_range(op_of(FUSE_READ), &now, &rd, &min, &max);
@@ -274,8 +272,8 @@ static int split(uint32_t opcode, const void *arg, uint64_t len)
 
 static void split_gives_names_what_bulk_leaves(void **state)
 {
-	struct fuse_setxattr_in sx = { .size = 10 };
-	struct fuse_write_in wr = { .size = 512 };
+	struct fuse_setxattr_in sx = {.size = 10};
+	struct fuse_write_in wr = {.size = 512};
 
 	assert_int_equal(split(FUSE_SETXATTR, &sx, 17), 7);
 	assert_int_equal(split(FUSE_SETXATTR, &sx, 10), -EINVAL);
@@ -297,7 +295,7 @@ static void split_gives_names_what_bulk_leaves(void **state)
 /* covers: FUSE-DEV-17, FUSE-DEV-27 */
 static void split_refuses_entries_that_do_not_fit(void **state)
 {
-	struct fuse_batch_forget_in bf = { .count = 2 };
+	struct fuse_batch_forget_in bf = {.count = 2};
 	char unaligned[8];
 	uint32_t cnt;
 
@@ -312,18 +310,18 @@ static void split_refuses_entries_that_do_not_fit(void **state)
 	assert_int_equal(split(FUSE_BATCH_FORGET, &bf, 0), -EINVAL);
 	for (cnt = 0; cnt < 4; cnt++) {
 		memcpy(unaligned + 1, &cnt, sizeof(cnt));
-		assert_int_equal(split(FUSE_REMOVEMAPPING, unaligned + 1,
-				       16 * cnt), 0);
-		assert_int_equal(split(FUSE_REMOVEMAPPING, unaligned + 1,
-				       16 * cnt + 4), -EINVAL);
+		assert_int_equal(
+		    split(FUSE_REMOVEMAPPING, unaligned + 1, 16 * cnt), 0);
+		assert_int_equal(
+		    split(FUSE_REMOVEMAPPING, unaligned + 1, 16 * cnt + 4),
+		    -EINVAL);
 	}
 	cnt = UINT32_MAX;
 	memcpy(unaligned + 1, &cnt, sizeof(cnt));
 	assert_int_equal(split(FUSE_REMOVEMAPPING, unaligned + 1, 16), -EINVAL);
 }
 
-#define NAMES(opcode, s) \
-	vtfs_fuse_check_names(op_of(opcode), s, sizeof(s) - 1)
+#define NAMES(opcode, s) vtfs_fuse_check_names(op_of(opcode), s, sizeof(s) - 1)
 
 /* covers: FUSE-DEV-26 */
 static void names_must_be_whole_and_plain(void **state)
@@ -359,9 +357,9 @@ static void names_that_are_no_entries_may_hold_slashes(void **state)
 }
 
 /* Extensions as 32-bit words in this machine's order. */
-#define EXT(...) \
-	vtfs_fuse_check_ext((const uint32_t[]){ __VA_ARGS__ }, \
-			    sizeof((const uint32_t[]){ __VA_ARGS__ }))
+#define EXT(...)                                                               \
+	vtfs_fuse_check_ext((const uint32_t[]){__VA_ARGS__},                   \
+			    sizeof((const uint32_t[]){__VA_ARGS__}))
 
 /* covers: FUSE-DEV-09 */
 static void extension_sizes_are_judged(void **state)
@@ -392,7 +390,7 @@ static void groups_must_fit_their_extension(void **state)
  * to be spoilt. */
 static int secctx(uint32_t size, uint32_t cnt, uint32_t value_size)
 {
-	unsigned char b[32] = { 0 };
+	unsigned char b[32] = {0};
 
 	memcpy(b, &size, 4);
 	memcpy(b + 4, &cnt, 4);
@@ -424,22 +422,22 @@ static void flags2_counts_with_init_ext_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_opcode_is_as_expected),
-		cmocka_unit_test(other_opcodes_are_unknown),
-		cmocka_unit_test(hiprio_is_exactly_three_opcodes),
-		cmocka_unit_test(grants_are_in_the_reply),
-		cmocka_unit_test(only_creating_requests_have_extensions),
-		cmocka_unit_test(arg_len_follows_minor_and_flags),
-		cmocka_unit_test(reply_range_follows_minor),
-		cmocka_unit_test(reply_range_follows_arguments),
-		cmocka_unit_test(split_gives_names_what_bulk_leaves),
-		cmocka_unit_test(split_refuses_entries_that_do_not_fit),
-		cmocka_unit_test(names_must_be_whole_and_plain),
-		cmocka_unit_test(names_that_are_no_entries_may_hold_slashes),
-		cmocka_unit_test(extension_sizes_are_judged),
-		cmocka_unit_test(groups_must_fit_their_extension),
-		cmocka_unit_test(security_contexts_must_fit_their_extension),
-		cmocka_unit_test(flags2_counts_with_init_ext_only),
+	    cmocka_unit_test(every_opcode_is_as_expected),
+	    cmocka_unit_test(other_opcodes_are_unknown),
+	    cmocka_unit_test(hiprio_is_exactly_three_opcodes),
+	    cmocka_unit_test(grants_are_in_the_reply),
+	    cmocka_unit_test(only_creating_requests_have_extensions),
+	    cmocka_unit_test(arg_len_follows_minor_and_flags),
+	    cmocka_unit_test(reply_range_follows_minor),
+	    cmocka_unit_test(reply_range_follows_arguments),
+	    cmocka_unit_test(split_gives_names_what_bulk_leaves),
+	    cmocka_unit_test(split_refuses_entries_that_do_not_fit),
+	    cmocka_unit_test(names_must_be_whole_and_plain),
+	    cmocka_unit_test(names_that_are_no_entries_may_hold_slashes),
+	    cmocka_unit_test(extension_sizes_are_judged),
+	    cmocka_unit_test(groups_must_fit_their_extension),
+	    cmocka_unit_test(security_contexts_must_fit_their_extension),
+	    cmocka_unit_test(flags2_counts_with_init_ext_only),
 	};
 
 	return cmocka_run_group_tests_name("fuse_ops", tests, NULL, NULL);

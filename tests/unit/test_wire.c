@@ -77,9 +77,9 @@ static void file_system_device(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(status_bits),
-		cmocka_unit_test(feature_bits),
-		cmocka_unit_test(file_system_device),
+	    cmocka_unit_test(status_bits),
+	    cmocka_unit_test(feature_bits),
+	    cmocka_unit_test(file_system_device),
 	};
 
 	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
