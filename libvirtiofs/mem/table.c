@@ -134,8 +134,8 @@ static int append_part(struct vtfs_parts *parts, void *base, size_t len)
 	return 0;
 }
 
-int vtfs_table_append(const struct vtfs_table *t, uint64_t addr, uint32_t len,
-		      struct vtfs_parts *parts)
+int vtfs_table_append_any(const struct vtfs_table *t, uint64_t addr,
+			  uint32_t len, struct vtfs_parts *parts)
 {
 	int err;
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/bytes.h"
 #include "mem/region.h"
 
 #define VTFS_REGION_WORDS (VTFS_REGION_MAX / 64)
@@ -50,6 +51,29 @@ struct vtfs_parts {
 /* Append [addr, addr + len), cut where it crosses regions. len may be 0, which
  * appends nothing. 0; -EFAULT a byte is in no region; -E2BIG list full. What
  * was appended before the fault stays. */
-int vtfs_table_append(const struct vtfs_table *t, uint64_t addr, uint32_t len,
-		      struct vtfs_parts *parts);
+int vtfs_table_append_any(const struct vtfs_table *t, uint64_t addr,
+			  uint32_t len, struct vtfs_parts *parts);
+
+/* The same; what is nearly always the case goes without a call: one piece, in
+ * the region of the last one, a part of its own. */
+static inline int vtfs_table_append(const struct vtfs_table *t, uint64_t addr,
+				    uint32_t len, struct vtfs_parts *parts)
+{
+	const struct vtfs_region *r = parts->last;
+	struct iovec *part = &parts->iov[parts->cnt];
+	unsigned char *p;
+
+	if (!r || !len || parts->cnt >= parts->max ||
+	    !vtfs_range_ok(r->peer_addr, r->len, addr, len))
+		return vtfs_table_append_any(t, addr, len, parts);
+	p = r->addr + (addr - r->peer_addr);
+	if (parts->cnt > parts->seal &&
+	    (unsigned char *)part[-1].iov_base + part[-1].iov_len == p)
+		return vtfs_table_append_any(t, addr, len, parts);
+	part->iov_base = p;
+	part->iov_len = len;
+	parts->cnt++;
+	parts->regions[r->id / 64] |= UINT64_C(1) << r->id % 64;
+	return 0;
+}
 #endif
