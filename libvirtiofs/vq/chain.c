@@ -50,8 +50,8 @@ struct walk {
 	int fault;
 };
 
-static void walk_begin(struct walk *w, struct vtfs_vq *vq,
-		       const struct vtfs_table *mem)
+static inline void walk_begin(struct walk *w, struct vtfs_vq *vq,
+			      const struct vtfs_table *mem)
 {
 	struct vtfs_dev_take *take = &vq->dev.take;
 	struct vtfs_parts *parts = &take->parts;
@@ -66,21 +66,21 @@ static void walk_begin(struct walk *w, struct vtfs_vq *vq,
 }
 
 /* Remember where the last look-up ended: by index, for the table may go. */
-static void keep_hint(struct vtfs_dev_take *take, const struct vtfs_table *mem)
+static __attribute__((cold)) void keep_hint(struct vtfs_dev_take *take,
+					    const struct vtfs_table *mem)
 {
 	const struct vtfs_region *last = take->parts.last;
 
-	if (!last || last == mem->regions[take->hint])
-		return;
 	for (unsigned i = 0; i < mem->cnt; i++)
 		if (mem->regions[i] == last)
 			take->hint = i;
 }
 
-static void walk_end(struct walk *w, struct vtfs_vq *vq,
-		     struct vtfs_chain *chain)
+static inline void walk_end(struct walk *w, struct vtfs_vq *vq,
+			    struct vtfs_chain *chain)
 {
-	struct vtfs_parts *parts = w->parts;
+	struct vtfs_dev_take *take = &vq->dev.take;
+	struct vtfs_parts *parts = &take->parts;
 
 	if (!w->dir)
 		w->readable_cnt = parts->cnt;
@@ -91,7 +91,8 @@ static void walk_end(struct walk *w, struct vtfs_vq *vq,
 	chain->writable_len = w->len[1];
 	chain->iov = parts->iov;
 	chain->regions = parts->regions;
-	keep_hint(&vq->dev.take, w->mem);
+	if (parts->last && parts->last != w->mem->regions[take->hint])
+		keep_hint(take, w->mem);
 }
 
 static uint64_t parts_len(const struct iovec *iov, unsigned cnt)
@@ -103,18 +104,27 @@ static uint64_t parts_len(const struct iovec *iov, unsigned cnt)
 	return len;
 }
 
-/* The first writable descriptor: what follows must be writable as well. */
-static void turn_writable(struct walk *w)
+/* The readable side took all parts there are: give some back. */
+static __attribute__((cold)) void make_room(struct walk *w)
 {
 	struct vtfs_parts *parts = w->parts;
 	unsigned keep = parts->max / 2;
 
 	if (parts->max > 2 * REPLY_PARTS)
 		keep = parts->max - REPLY_PARTS;
-	if (w->fault == -E2BIG && parts->cnt > keep) {
-		parts->cnt = keep;
-		w->len[0] = parts_len(parts->iov, keep);
-	}
+	if (parts->cnt <= keep)
+		return;
+	parts->cnt = keep;
+	w->len[0] = parts_len(parts->iov, keep);
+}
+
+/* The first writable descriptor: what follows must be writable as well. */
+static inline void turn_writable(struct walk *w)
+{
+	struct vtfs_parts *parts = w->parts;
+
+	if (vtfs_unlikely(w->fault == -E2BIG))
+		make_room(w);
 	w->readable_cnt = parts->cnt;
 	parts->seal = parts->cnt;
 	w->dir = 1;
@@ -122,7 +132,7 @@ static void turn_writable(struct walk *w)
 }
 
 /* What a failed look-up left behind stays taken; count it. */
-static void chain_fault(struct walk *w, int fault)
+static __attribute__((cold)) void chain_fault(struct walk *w, int fault)
 {
 	unsigned first = w->dir ? w->readable_cnt : 0;
 
