@@ -57,7 +57,6 @@ static void reply_ended_waits(struct queue *q)
 static void set_gate(struct queue *q)
 {
 	unsigned size = virtiofs_devq_size(q->devq);
-
 	unsigned max = size < 16 ? 1 : size / 8;
 
 	if (atomic_load_explicit(&q->gate.max, memory_order_relaxed) != max)
