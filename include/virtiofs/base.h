@@ -40,41 +40,41 @@ struct virtiofs_region {
 	void *addr;
 	size_t len;
 	uint64_t fd_offset;
-	int fd;			/* -1 where the transport needs none */
-	uint32_t flags;		/* 0 */
+	int fd;		/* -1 where the transport needs none */
+	uint32_t flags; /* 0 */
 };
 
 /* Queues by number, the same on both ends, whatever their virtqueue number:
  * 0 hiprio, 1..n request queues. The notification queue has none. */
-#define VIRTIOFS_QUEUE_HIPRIO	0u
-#define VIRTIOFS_QUEUE_REQUEST(i)	(1u + (i))
+#define VIRTIOFS_QUEUE_HIPRIO	  0u
+#define VIRTIOFS_QUEUE_REQUEST(i) (1u + (i))
 
 /*
  * Virtio feature bits a program may want to choose (virtio 1.4, 6). Both ends
  * always need VERSION_1; what is negotiated is what both ends want.
  */
-#define VIRTIOFS_F_INDIRECT_DESC	(1ULL << 28)
-#define VIRTIOFS_F_EVENT_IDX		(1ULL << 29)
-#define VIRTIOFS_F_VERSION_1		(1ULL << 32)
-#define VIRTIOFS_F_RING_PACKED		(1ULL << 34)
+#define VIRTIOFS_F_INDIRECT_DESC (1ULL << 28)
+#define VIRTIOFS_F_EVENT_IDX	 (1ULL << 29)
+#define VIRTIOFS_F_VERSION_1	 (1ULL << 32)
+#define VIRTIOFS_F_RING_PACKED	 (1ULL << 34)
 
 /* What features = 0 in the options means. Packed rings are left out: some
  * front-ends (user-mode Linux 6.1) accept the bit and then set them up as if
  * they were split. */
-#define VIRTIOFS_FEATURES_DEFAULT \
+#define VIRTIOFS_FEATURES_DEFAULT                                              \
 	(VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX)
 
 /* Longest tag, in bytes, without a NUL (virtio 1.4, 5.11.4). */
-#define VIRTIOFS_TAG_MAX	36u
+#define VIRTIOFS_TAG_MAX 36u
 
 /* Call from your SIGBUS handler with siginfo's si_addr. 1: it was memory of a
  * peer that took it back; the page now reads as zeroes, that device or client
  * fails, return from the handler. 0: not ours. Async-signal-safe. */
 VIRTIOFS_API int virtiofs_memory_fault(const void *addr);
 
-struct virtiofs_transport;	/* <virtiofs/transport.h> */
-struct virtiofs_device;		/* <virtiofs/device.h> */
-struct virtiofs_client;		/* <virtiofs/client.h> */
+struct virtiofs_transport; /* <virtiofs/transport.h> */
+struct virtiofs_device;	   /* <virtiofs/device.h> */
+struct virtiofs_client;	   /* <virtiofs/client.h> */
 
 #ifdef __cplusplus
 }

@@ -12,21 +12,22 @@
 extern "C" {
 #endif
 
-#define VIRTIOFS_CLIENT_RAW_INIT (1u << 0)	/* the first op is your INIT */
-#define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)	/* start: -EAGAIN, dispatch, again */
+#define VIRTIOFS_CLIENT_RAW_INIT (1u << 0) /* the first op is your INIT */
+/* start returns -EAGAIN: dispatch, and call it again. */
+#define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)
 
 struct virtiofs_client_opts {
 	size_t size;
-	uint32_t num_request_queues;	/* default 1 */
-	uint32_t queue_size;		/* 4 to 32768, a power of two unless
-					 * packed; default 128 */
-	uint32_t timeout_ms;		/* start and call; default: no limit */
-	uint32_t flags;			/* VIRTIOFS_CLIENT_ */
-	uint64_t init_flags;		/* FUSE_INIT flags to ask for; 0: usual */
-	uint64_t features;		/* VIRTIOFS_F_ to accept; 0: DEFAULT */
-	const char *tag;		/* for devices without a config space */
-	uint64_t bounce_bytes;		/* per queue, to copy buffers that are
-					 * not registered: 1 MiB */
+	uint32_t num_request_queues; /* default 1 */
+	uint32_t queue_size;	     /* 4 to 32768, a power of two unless
+				      * packed; default 128 */
+	uint32_t timeout_ms;	     /* start and call; default: no limit */
+	uint32_t flags;		     /* VIRTIOFS_CLIENT_ */
+	uint64_t init_flags;	     /* FUSE_INIT flags to ask for; 0: usual */
+	uint64_t features;	     /* VIRTIOFS_F_ to accept; 0: DEFAULT */
+	const char *tag;	     /* for devices without a config space */
+	uint64_t bounce_bytes;	     /* per queue, to copy buffers that are
+				      * not registered: 1 MiB */
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
@@ -61,14 +62,14 @@ struct virtiofs_client_info {
 	uint64_t device_features;	/* virtio bits the device offered */
 	uint64_t features;		/* virtio bits in use */
 	uint64_t protocol_features;	/* vhost-user bits in use; else 0 */
-	uint32_t device_request_queues;	/* what the device has; 0: not said */
+	uint32_t device_request_queues; /* what the device has; 0: not said */
 	uint32_t request_queues;	/* what this client uses */
 	uint32_t queue_size;		/* descriptors per queue */
 	uint32_t max_write;		/* bytes in one WRITE */
-	uint32_t max_pages;		/* pages of 4 KiB in one READ or WRITE */
-	uint32_t fuse_minor;		/* 7.x, the smaller of both ends */
-	char tag[40];			/* NUL ended */
-	uint64_t init_flags;		/* FUSE_INIT flags in use */
+	uint32_t max_pages;  /* pages of 4 KiB in one READ or WRITE */
+	uint32_t fuse_minor; /* 7.x, the smaller of both ends */
+	char tag[40];	     /* NUL ended */
+	uint64_t init_flags; /* FUSE_INIT flags in use */
 };
 /* ret->size set by the caller. -ENOTCONN before start. */
 VIRTIOFS_API int virtiofs_client_get_info(const struct virtiofs_client *c,
@@ -102,16 +103,14 @@ VIRTIOFS_API int virtiofs_client_forget(struct virtiofs_client *c,
 VIRTIOFS_API int virtiofs_client_alloc_region(struct virtiofs_client *c,
 					      size_t len,
 					      struct virtiofs_region *ret);
-/* A shared mapping of fd at addr; addr, len and fd_offset are multiples of 4096,
- * or -EINVAL. */
-VIRTIOFS_API int
-virtiofs_client_map_region(struct virtiofs_client *c,
-			   const struct virtiofs_region *region);
+/* A shared mapping of fd at addr; addr, len and fd_offset are multiples of
+ * 4096, or -EINVAL. */
+VIRTIOFS_API int virtiofs_client_map_region(
+    struct virtiofs_client *c, const struct virtiofs_region *region);
 /* By addr and len. -EBUSY while an op uses it. Frees what alloc_region
  * allocated. */
-VIRTIOFS_API int
-virtiofs_client_unmap_region(struct virtiofs_client *c,
-			     const struct virtiofs_region *region);
+VIRTIOFS_API int virtiofs_client_unmap_region(
+    struct virtiofs_client *c, const struct virtiofs_region *region);
 
 /* Event loop: hiprio, disconnects, and the queues that nobody took. */
 VIRTIOFS_API int virtiofs_client_fd(const struct virtiofs_client *c);
@@ -126,10 +125,10 @@ VIRTIOFS_API int virtiofs_client_take_queue(struct virtiofs_client *c,
 /* -EBUSY while an op is in flight or a result not reaped. */
 VIRTIOFS_API int virtiofs_cliq_release(struct virtiofs_cliq *q);
 
-#define VIRTIOFS_OP_ARG_MAX	576u	/* room at arg after get_op */
-#define VIRTIOFS_OP_NO_BOUNCE	(1u << 0)	/* -EFAULT rather than copy, but for
-						 * what fits beside the headers */
-#define VIRTIOFS_OP_CREDS	(1u << 1)	/* uid, gid, pid set; else ours */
+#define VIRTIOFS_OP_ARG_MAX 576u /* room at arg after get_op */
+/* -EFAULT rather than copy, but for what fits beside the headers. */
+#define VIRTIOFS_OP_NO_BOUNCE (1u << 0)
+#define VIRTIOFS_OP_CREDS     (1u << 1) /* uid, gid, pid set; else ours */
 
 /*
  * One request. From get_op: the queue's memory, zeroed but for size and arg;
@@ -146,24 +145,24 @@ struct virtiofs_op {
 	uint32_t uid, gid, pid;
 	uint32_t arg_len;
 	void *arg;
-	const struct iovec *data;	/* sent after arg */
-	const struct iovec *room;	/* for what follows the reply header */
+	const struct iovec *data; /* sent after arg */
+	const struct iovec *room; /* for what follows the reply header */
 	uint16_t data_cnt, room_cnt;
-	uint16_t total_extlen;		/* of data's tail, in 8 bytes */
+	uint16_t total_extlen; /* of data's tail, in 8 bytes */
 	uint16_t reserved;
-	uint32_t timeout_ms;		/* 0: the client's */
+	uint32_t timeout_ms; /* 0: the client's */
 };
 
 /* With -ETIMEDOUT: the device still holds the buffers. One more follows, with
  * the same error, when it gave them back; what its reply granted (a lookup, a
  * handle) the library gives back too. */
-#define VIRTIOFS_RESULT_MORE	(1u << 0)
+#define VIRTIOFS_RESULT_MORE (1u << 0)
 struct virtiofs_result {
 	uint64_t user_data;
-	int32_t error;		/* 0, or negative: the server's, or -EPROTO */
-	uint32_t len;		/* bytes that follow the reply header */
-	uint32_t flags;		/* ignore bits you don't know */
-	uint32_t reserved[3];	/* 0 */
+	int32_t error;	      /* 0, or negative: the server's, or -EPROTO */
+	uint32_t len;	      /* bytes that follow the reply header */
+	uint32_t flags;	      /* ignore bits you don't know */
+	uint32_t reserved[3]; /* 0 */
 };
 
 /* NULL: no slot free (submit or reap first), or not started. */

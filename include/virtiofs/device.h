@@ -15,10 +15,10 @@
 extern "C" {
 #endif
 
-#define VIRTIOFS_REQ_NOREPLY	(1u << 0)	/* FORGET and friends */
-#define VIRTIOFS_REQ_HIPRIO	(1u << 1)	/* came on the hiprio queue */
-#define VIRTIOFS_REQ_UNKNOWN	(1u << 2)	/* opcode not in the library's table:
-						 * arg_len 0, all bytes in data */
+#define VIRTIOFS_REQ_NOREPLY (1u << 0) /* FORGET and friends */
+#define VIRTIOFS_REQ_HIPRIO  (1u << 1) /* came on the hiprio queue */
+/* Opcode not in the library's table: arg_len is 0, all bytes are in data. */
+#define VIRTIOFS_REQ_UNKNOWN (1u << 2)
 
 /*
  * One request. The library allocates it and appends fields in later versions;
@@ -34,18 +34,18 @@ extern "C" {
  */
 struct virtiofs_req {
 	const struct fuse_in_header *in;
-	const void *arg;		/* fixed arguments and names, NUL ended */
-	const struct iovec *data;	/* bulk input: WRITE, SETXATTR, ... */
-	const struct iovec *room;	/* where reply bytes go, header excluded */
+	const void *arg;	  /* fixed arguments and names, NUL ended */
+	const struct iovec *data; /* bulk input: WRITE, SETXATTR, ... */
+	const struct iovec *room; /* where reply bytes go, header excluded */
 	uint32_t arg_len;
 	uint32_t data_len;
 	uint32_t room_len;
 	uint16_t data_cnt;
 	uint16_t room_cnt;
 	uint32_t flags;
-	void *userdata;			/* the device's */
-	void *user;			/* yours, for this request */
-	const void *ext;		/* in->total_extlen * 8 bytes, not in arg */
+	void *userdata;	 /* the device's */
+	void *user;	 /* yours, for this request */
+	const void *ext; /* in->total_extlen * 8 bytes, not in arg */
 };
 
 /* Reply now, or keep req and reply later. Return what the reply call returned,
@@ -54,7 +54,7 @@ typedef int (*virtiofs_request_fn)(struct virtiofs_req *req);
 
 struct virtiofs_device_ops {
 	size_t size;
-	virtiofs_request_fn request;	/* required */
+	virtiofs_request_fn request; /* required */
 	/* FORGET, and each entry of BATCH_FORGET. NULL: they go to request. */
 	void (*forget)(uint64_t nodeid, uint64_t nlookup, void *userdata);
 	/* req was interrupted by the peer, or its queue stops and waits for it.
@@ -76,19 +76,20 @@ struct virtiofs_device_ops {
  * arguments as the client sent them. Otherwise SETXATTR always comes with the
  * 16 bytes of fuse_setxattr_in, and the library answers those two itself. */
 #define VIRTIOFS_DEVICE_RAW_INIT (1u << 0)
-#define VIRTIOFS_DEVICE_SHARED_REPLY (1u << 1)	/* as DEVQ_SHARED_REPLY, for the
-						 * queues that dispatch serves */
+#define VIRTIOFS_DEVICE_SHARED_REPLY                                           \
+	(1u << 1) /* as DEVQ_SHARED_REPLY, for the                             \
+		   * queues that dispatch serves */
 
 struct virtiofs_device_opts {
 	size_t size;
-	const char *tag;		/* up to 36 bytes; NULL or empty: no
-					 * config space, the front-end has one */
-	uint32_t num_request_queues;	/* default 1 */
-	uint32_t queue_size;		/* offered, where the device decides: 1024 */
-	uint32_t max_write;		/* default 1 MiB */
-	uint32_t hiprio_interval;	/* look at hiprio every N requests: 16 */
-	uint32_t flags;			/* VIRTIOFS_DEVICE_ */
-	uint64_t features;		/* VIRTIOFS_F_ to offer; 0: DEFAULT */
+	const char *tag;	     /* up to 36 bytes; NULL or empty: no
+				      * config space, the front-end has one */
+	uint32_t num_request_queues; /* default 1 */
+	uint32_t queue_size;	  /* offered, where the device decides: 1024 */
+	uint32_t max_write;	  /* default 1 MiB */
+	uint32_t hiprio_interval; /* look at hiprio every N requests: 16 */
+	uint32_t flags;		  /* VIRTIOFS_DEVICE_ */
+	uint64_t features;	  /* VIRTIOFS_F_ to offer; 0: DEFAULT */
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
@@ -120,7 +121,7 @@ VIRTIOFS_API int virtiofs_device_dispatch(struct virtiofs_device *dev);
 
 /* Fast: take a queue away from dispatch. One thread at a time per queue. */
 struct virtiofs_devq;
-#define VIRTIOFS_DEVQ_SHARED_REPLY	(1u << 0) /* replies from any thread */
+#define VIRTIOFS_DEVQ_SHARED_REPLY (1u << 0) /* replies from any thread */
 VIRTIOFS_API int virtiofs_device_take_queue(struct virtiofs_device *dev,
 					    unsigned index, uint32_t flags,
 					    struct virtiofs_devq **ret);
@@ -144,8 +145,8 @@ VIRTIOFS_API int virtiofs_devq_arm(struct virtiofs_devq *q);
 /* Replies. error is 0 or a negative errno. -EMSGSIZE: did not fit, the peer
  * got -EIO; -ENOTCONN: the peer is gone. */
 VIRTIOFS_API int virtiofs_req_error(struct virtiofs_req *req, int error);
-VIRTIOFS_API int virtiofs_req_reply(struct virtiofs_req *req,
-				    const void *data, size_t len);
+VIRTIOFS_API int virtiofs_req_reply(struct virtiofs_req *req, const void *data,
+				    size_t len);
 VIRTIOFS_API int virtiofs_req_replyv(struct virtiofs_req *req,
 				     const struct iovec *iov, unsigned cnt);
 /* The part of buf[0..size) that a READ at offset asked for. */

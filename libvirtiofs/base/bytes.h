@@ -8,11 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define vtfs_container_of(ptr, type, member) \
-	((type *)((char *)(ptr) - offsetof(type, member)))
-#define VTFS_ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
-#define VTFS_ALIGN_UP(x, a)	(((x) + ((a) - 1)) & ~((__typeof__(x))(a) - 1))
-#define VTFS_CACHELINE		64
+#define vtfs_container_of(ptr, type, member)                                   \
+	((type *)((char *)(ptr)-offsetof(type, member)))
+#define VTFS_ARRAY_LEN(a)   (sizeof(a) / sizeof((a)[0]))
+#define VTFS_ALIGN_UP(x, a) (((x) + ((a)-1)) & ~((__typeof__(x))(a)-1))
+#define VTFS_CACHELINE	    64
 
 /* Is [addr, addr + len) inside [base, base + size)? Neither sum is formed. */
 static inline bool vtfs_range_ok(uint64_t base, uint64_t size, uint64_t addr,

@@ -9,10 +9,10 @@
 
 /* Keep the text for this thread and return r, a negative errno. */
 int vtfs_fail(int r, const char *fmt, ...)
-	__attribute__((cold, format(printf, 2, 3)));
+    __attribute__((cold, format(printf, 2, 3)));
 
 /* The same, followed by ": " and what strerror() says of -r. */
 int vtfs_fail_sys(int r, const char *fmt, ...)
-	__attribute__((cold, format(printf, 2, 3)));
+    __attribute__((cold, format(printf, 2, 3)));
 
 #endif

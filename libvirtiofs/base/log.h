@@ -7,11 +7,11 @@
 #include <virtiofs/base.h>
 
 struct vtfs_log {
-	virtiofs_log_fn fn;	/* NULL: silent */
+	virtiofs_log_fn fn; /* NULL: silent */
 	void *data;
-	int level;		/* lines above it are dropped; 0: LOG_WARNING */
+	int level; /* lines above it are dropped; 0: LOG_WARNING */
 };
 
 void vtfs_log(const struct vtfs_log *log, int level, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 #endif

@@ -8,21 +8,21 @@
  */
 
 /* One load that the compiler neither repeats nor tears. */
-#define vtfs_load_once(p)	__atomic_load_n((p), __ATOMIC_RELAXED)
-#define vtfs_store_once(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define vtfs_load_once(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define vtfs_store_once(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
 /* What the peer stored before its release is visible after this load. */
-#define vtfs_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define vtfs_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 /* What was stored before is visible to the peer that acquires v. */
 #define vtfs_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
 /* Orders earlier stores before later loads; say at each use which ones. */
-#define vtfs_fence_full()	__atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define vtfs_fence_full() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 /* Polite busy waiting. */
 #if defined(__x86_64__) || defined(__i386__)
-#define vtfs_cpu_relax()	__builtin_ia32_pause()
+#define vtfs_cpu_relax() __builtin_ia32_pause()
 #else
-#define vtfs_cpu_relax()	__asm__ volatile("" ::: "memory")
+#define vtfs_cpu_relax() __asm__ volatile("" ::: "memory")
 #endif
 #endif

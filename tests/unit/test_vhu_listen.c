@@ -312,7 +312,8 @@ static void device_listens_again_and_keeps_nothing(void **state)
 	{
 		int fd = dial(p);
 
-		raw_send(fd, VU_GET_MAX_MEM_SLOTS, VU_VERSION, NULL, 0, NULL, 0);
+		raw_send(fd, VU_GET_MAX_MEM_SLOTS, VU_VERSION, NULL, 0, NULL,
+			 0);
 		pump(p);
 		assert_true(raw_closed(fd));
 		close(fd);
