@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -62,6 +63,8 @@ static struct program start(const char *const *args, int keep_fd)
 	p.pid = fork();
 	assert_true(p.pid >= 0);
 	if (p.pid == 0) {
+		/* A test that fails leaves no server behind. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(out[1], 1);
 		dup2(err[1], 2);
 		if (keep_fd >= 0)
