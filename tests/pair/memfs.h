@@ -52,4 +52,12 @@ void memfs_stop(struct memfs *m);
 void memfs_free(struct memfs *m);
 /* Lookups the client holds on all nodes but the root. */
 uint64_t memfs_lookups(const struct memfs *m);
+
+/* memfs_ops.c */
+#define add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_RELAXED)
+struct memfs_node *memfs_node(struct memfs *m, uint64_t id);
+int memfs_on_node(struct memfs *m, struct virtiofs_req *req,
+		  struct memfs_node *n);
+/* Gone once nothing looks at it and no name leads to it. */
+void memfs_drop(struct memfs_node *n);
 #endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "combo.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static bool over_socket;
+static uint64_t layout;
+
+static uint64_t seed = 88172645463325252ULL;
+
+uint32_t rnd(uint32_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 11) % below;
+}
+
+void rnd_fill(unsigned char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		p[i] = (unsigned char)rnd(256);
+}
+
+/* ---- both ends ---- */
+
+static void make_pair(struct virtiofs_transport **d,
+		      struct virtiofs_transport **c)
+{
+	int sv[2];
+
+	if (!over_socket) {
+		assert_int_equal(virtiofs_inproc_pair(d, c), 0);
+		return;
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
+			 0);
+	assert_int_equal(virtiofs_vhost_user_device_fd(d, sv[0]), 0);
+	assert_int_equal(virtiofs_vhost_user_client_fd(c, sv[1]), 0);
+}
+
+void fix_start(struct fix *f, const struct combo *co, unsigned queues)
+{
+	struct virtiofs_device_opts dopts = {
+	    .size = sizeof(dopts),
+	    .tag = "memfs",
+	    .num_request_queues = queues,
+	    .features = VIRTIOFS_FEATURES_DEFAULT | layout,
+	};
+	struct virtiofs_client_opts copts = {
+	    .size = sizeof(copts),
+	    .num_request_queues = queues,
+	    .queue_size = co->num,
+	    .features = VIRTIOFS_F_VERSION_1 | co->features,
+	};
+	struct virtiofs_transport *d, *c;
+
+	memset(f, 0, sizeof(*f));
+	make_pair(&d, &c);
+	f->m = memfs_start(d, &dopts);
+	assert_non_null(f->m);
+	assert_int_equal(virtiofs_client_new(&f->c, c, &copts), 0);
+	if (virtiofs_client_start(f->c, NULL) < 0)
+		fail_msg("start: %s", virtiofs_last_error());
+	f->info.size = sizeof(f->info);
+	assert_int_equal(virtiofs_client_get_info(f->c, &f->info), 0);
+	assert_int_equal(f->info.features, VIRTIOFS_F_VERSION_1 | co->features);
+	assert_int_equal(f->info.request_queues, queues);
+}
+
+void fix_end(struct fix *f)
+{
+	virtiofs_client_free(f->c);
+	memfs_free(f->m);
+}
+
+size_t most(const struct fix *f)
+{
+	size_t pages = (size_t)f->info.max_pages * PAGE;
+
+	return pages < f->info.max_write ? pages : f->info.max_write;
+}
+
+uint64_t create(struct fix *f, const char *name, uint64_t *ret_fh)
+{
+	struct fuse_create_in in = {.flags = O_RDWR, .mode = 0644};
+	struct virtiofs_create_out out;
+
+	assert_int_equal(virtiofs_call_create(f->c, 1, name, &in, &out), 0);
+	*ret_fh = out.open.fh;
+	return out.entry.nodeid;
+}
+
+/* ---- all combinations ---- */
+
+static unsigned open_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static unsigned shared_maps(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
+	unsigned n = 0;
+
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "memfd:") != NULL;
+	fclose(f);
+	return n;
+}
+
+void over_all(void (*fn)(const struct combo *co))
+{
+	static const uint32_t sizes[] = {4, 8, 128, 1024};
+	unsigned fds = open_fds();
+
+	for (unsigned i = 0; i < 16; i++) {
+		struct combo co = {layout, sizes[i & 3]};
+
+		if (i & 4)
+			co.features |= VIRTIOFS_F_EVENT_IDX;
+		if (i & 8)
+			co.features |= VIRTIOFS_F_INDIRECT_DESC;
+		fn(&co);
+		assert_int_equal(open_fds(), fds);
+		assert_int_equal(shared_maps(), 0);
+	}
+}
+
+int take_args(int argc, char **argv)
+{
+	if (argc < 3) {
+		fprintf(stderr,
+			"usage: %s inproc|vhost-user split|packed [TEST]\n",
+			argv[0]);
+		return 2;
+	}
+	over_socket = !strcmp(argv[1], "vhost-user");
+	layout = !strcmp(argv[2], "packed") ? VIRTIOFS_F_RING_PACKED : 0;
+	if (argc > 3)
+		cmocka_set_test_filter(argv[3]);
+	return 0;
+}
