@@ -200,7 +200,7 @@ static void pinned_region_is_never_taken_away(void **state)
 	assert_int_equal(vtfs_regs_add(&x->rs, &a, &x->reg), 0);
 	vtfs_regs_publish(x->reg, 1);
 	assert_int_equal(pthread_create(&t, NULL, use, x), 0);
-	for (uint64_t i = 1; i < 100000; i++) {
+	for (uint64_t i = 1; i < 2000000; i++) {
 		vtfs_regs_hide(x->reg);
 		if (__atomic_load_n(&x->pins.cnt[0], __ATOMIC_ACQUIRE)) {
 			vtfs_regs_publish(x->reg, x->reg->peer_addr);
