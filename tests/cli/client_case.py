@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Test cases that run virtiofs-client against the scripted peer."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,9 +63,27 @@ class ClientCase(unittest.TestCase):
     def command(self, *args, opts=()):
         return [CLIENT, *opts, 'vhost-user:' + self.sock, *args]
 
+    def copy_for_all(self):
+        """The client and its library where any user may read them: the
+        checkout can be in a directory that is closed to others."""
+        to = tempfile.mkdtemp(prefix='vfs-cli-bin-')
+        self.addCleanup(shutil.rmtree, to)
+        os.chmod(to, 0o755)
+        program = shutil.which(CLIENT)
+        ldd = subprocess.run(['ldd', program], capture_output=True, text=True, check=True)
+        libs = [w for w in ldd.stdout.split() if w.startswith('/') and 'libvirtiofs' in w]
+        for f in [program, *libs]:
+            os.chmod(shutil.copy(f, to), 0o755)
+        return to
+
     def start(self, *args, opts=(), **kw):
         env = dict(os.environ, LC_ALL='C', TZ='UTC')
-        return subprocess.Popen(self.command(*args, opts=opts), cwd=self.tmp,
+        command = self.command(*args, opts=opts)
+        if 'user' in kw:
+            to = self.copy_for_all()
+            env['LD_LIBRARY_PATH'] = to
+            command[0] = os.path.join(to, os.path.basename(CLIENT))
+        return subprocess.Popen(command, cwd=self.tmp,
                                 env=env, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, **kw)
 

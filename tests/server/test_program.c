@@ -258,6 +258,26 @@ static void capabilities_are_printed_as_json(void **state)
 				 "}\n");
 }
 
+/* In a chroot it isn't, and there is no way out of that by a namespace. */
+static bool root_is_a_mount(void)
+{
+	struct statx sx;
+
+	assert_int_equal(statx(AT_FDCWD, "/", 0, 0, &sx), 0);
+	return sx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+static void namespace_in_a_chroot_is_refused(void)
+{
+	const char *args[] = {
+	    "--shared-dir", share, "--socket-path", sock, "--sandbox",
+	    "namespace",    NULL};
+	struct program p = start(args, -1);
+
+	assert_int_equal(status_of(&p), 1);
+	assert_non_null(strstr(p.said, "use --sandbox=chroot"));
+}
+
 static void every_sandbox_serves_the_directory(void **state)
 {
 	static const char *const modes[] = {"none", "chroot", "namespace"};
@@ -267,6 +287,10 @@ static void every_sandbox_serves_the_directory(void **state)
 
 		if (i > 0)
 			NEED_ROOT();
+		if (i == 2 && !root_is_a_mount()) {
+			namespace_in_a_chroot_is_refused();
+			continue;
+		}
 		/* A leak checker needs the /proc that is out of reach then. */
 		setenv("LSAN_OPTIONS", i > 0 ? "detect_leaks=0" : "", 1);
 		p = serve(modes[i], NULL);
