@@ -8,21 +8,17 @@
 #include "fs.h"
 #include "node.h"
 
-#define OPS(X)                                                                 \
-	X(lookup)                                                              \
-	X(getattr)                                                             \
-	X(setattr)                                                             \
-	X(readlink)                                                            \
-	X(symlink)                                                             \
-	X(mknod)                                                               \
-	X(mkdir)                                                               \
-	X(unlink) X(rmdir) X(rename) X(rename2) X(link) X(open) X(read)        \
-	    X(write) X(statfs) X(release) X(fsync) X(setxattr) X(getxattr)     \
-		X(listxattr) X(removexattr) X(flush) X(opendir) X(readdir)     \
-		    X(readdirplus) X(releasedir) X(fsyncdir) X(getlk) X(setlk) \
-			X(setlkw) X(access) X(create) X(tmpfile) X(fallocate)  \
-			    X(lseek) X(copy_file_range) X(copy_file_range_64)  \
-				X(syncfs) X(statx)
+/* clang-format off */
+#define OPS(X) \
+	X(lookup) X(getattr) X(setattr) X(readlink) X(symlink) X(mknod) \
+	X(mkdir) X(unlink) X(rmdir) X(rename) X(rename2) X(link) X(open) \
+	X(read) X(write) X(statfs) X(release) X(fsync) X(setxattr) \
+	X(getxattr) X(listxattr) X(removexattr) X(flush) X(opendir) \
+	X(readdir) X(readdirplus) X(releasedir) X(fsyncdir) X(getlk) \
+	X(setlk) X(setlkw) X(access) X(create) X(tmpfile) X(fallocate) \
+	X(lseek) X(copy_file_range) X(copy_file_range_64) X(syncfs) \
+	X(statx)
+/* clang-format on */
 
 #define OPS_DECLARE(name)                                                      \
 	int op_##name(struct fs *fs, struct virtiofs_req *req);

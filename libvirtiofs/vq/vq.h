@@ -37,23 +37,24 @@
 
 #include "mem/table.h"
 
-#define VTFS_VQ_PACKED		(1u << 0)
-#define VTFS_VQ_EVENT		(1u << 1)	/* VIRTIO_F_EVENT_IDX */
-#define VTFS_VQ_INDIRECT	(1u << 2)
+#define VTFS_VQ_PACKED	 (1u << 0)
+#define VTFS_VQ_EVENT	 (1u << 1) /* VIRTIO_F_EVENT_IDX */
+#define VTFS_VQ_INDIRECT (1u << 2)
 
-#define VTFS_VQ_NUM_MAX		32768u
+#define VTFS_VQ_NUM_MAX 32768u
 
 struct vtfs_vq_conf {
 	uint32_t flags;
-	uint32_t num;		/* split: a power of two; packed: any, 1..32768 */
-	/* Ring areas: split desc/avail/used, packed desc/driver/device events. */
+	uint32_t num; /* split: a power of two; packed: any, 1..32768 */
+	/* Ring areas: split desc/avail/used, packed desc/driver/device events.
+	 */
 	void *desc;
 	void *driver;
 	void *device;
 	/* Where to go on: split: the next avail index; packed: ring index in
 	 * bits 0-14, wrap counter in bit 15. A new packed ring: 0x8000. */
 	uint16_t avail_base;
-	uint16_t used_base;	/* split device half: read from the ring instead */
+	uint16_t used_base; /* split device half: read from the ring instead */
 	/* Device half: parts that one chain may have after translation. */
 	uint32_t max_parts;
 	/* Driver half with INDIRECT: num tables of indirect_max descriptors of
@@ -76,15 +77,15 @@ int vtfs_vq_areas(struct vtfs_vq_areas *ret, uint32_t flags, uint32_t num);
 /* ---- device half ---- */
 
 struct vtfs_chain {
-	uint16_t id;		/* split: head; packed: buffer id */
-	uint16_t ring_cnt;	/* ring entries taken; push wants it back */
-	int fault;		/* 0, -EFAULT, -E2BIG */
-	unsigned readable_cnt;	/* parts, in front */
-	unsigned writable_cnt;	/* parts that follow */
-	uint64_t readable_len;	/* bytes of those parts */
+	uint16_t id;	       /* split: head; packed: buffer id */
+	uint16_t ring_cnt;     /* ring entries taken; push wants it back */
+	int fault;	       /* 0, -EFAULT, -E2BIG */
+	unsigned readable_cnt; /* parts, in front */
+	unsigned writable_cnt; /* parts that follow */
+	uint64_t readable_len; /* bytes of those parts */
 	uint64_t writable_len;
-	struct iovec *iov;	/* the half's own array, until the next pop */
-	const uint64_t *regions;	/* VTFS_REGION_WORDS bits, likewise */
+	struct iovec *iov;	 /* the half's own array, until the next pop */
+	const uint64_t *regions; /* VTFS_REGION_WORDS bits, likewise */
 };
 
 int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf);
@@ -117,8 +118,8 @@ int vtfs_vq_drv_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf);
 void vtfs_vq_drv_free(struct vtfs_vq *vq);
 
 struct vtfs_vq_buf {
-	uint64_t addr;		/* as the device sees it */
-	uint32_t len;		/* not 0 */
+	uint64_t addr; /* as the device sees it */
+	uint32_t len;  /* not 0 */
 };
 
 /* Readable buffers first. token comes back with get, and is unique among the

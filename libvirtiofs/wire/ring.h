@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /* Descriptor flags, both layouts. */
-#define VTFS_DESC_F_NEXT	(1u << 0)
-#define VTFS_DESC_F_WRITE	(1u << 1)
-#define VTFS_DESC_F_INDIRECT	(1u << 2)
+#define VTFS_DESC_F_NEXT     (1u << 0)
+#define VTFS_DESC_F_WRITE    (1u << 1)
+#define VTFS_DESC_F_INDIRECT (1u << 2)
 
 /* Split: 2.7.5 */
 struct vtfs_wire_desc {
@@ -18,8 +18,8 @@ struct vtfs_wire_desc {
 	uint16_t next;
 };
 
-#define VTFS_AVAIL_F_NO_INTERRUPT	1u
-#define VTFS_USED_F_NO_NOTIFY		1u
+#define VTFS_AVAIL_F_NO_INTERRUPT 1u
+#define VTFS_USED_F_NO_NOTIFY	  1u
 
 /* Split: 2.7.6. After ring[num] stands used_event. */
 struct vtfs_wire_avail {
@@ -48,26 +48,26 @@ struct vtfs_wire_packed_desc {
 	uint16_t flags;
 };
 
-#define VTFS_PACKED_F_AVAIL	(1u << 7)
-#define VTFS_PACKED_F_USED	(1u << 15)
+#define VTFS_PACKED_F_AVAIL (1u << 7)
+#define VTFS_PACKED_F_USED  (1u << 15)
 
 /* Packed: 2.8.14. One aligned word, so that it is never seen half changed. */
 struct vtfs_wire_packed_event {
-	uint16_t off_wrap;	/* offset in bits 0-14, wrap counter in bit 15 */
-	uint16_t flags;		/* bits 0-1 */
+	uint16_t off_wrap; /* offset in bits 0-14, wrap counter in bit 15 */
+	uint16_t flags;	   /* bits 0-1 */
 };
 
-#define VTFS_PACKED_EVENT_ENABLE	0u
-#define VTFS_PACKED_EVENT_DISABLE	1u
-#define VTFS_PACKED_EVENT_DESC		2u
-#define VTFS_PACKED_EVENT_MASK		3u
-#define VTFS_PACKED_WRAP		(1u << 15)
+#define VTFS_PACKED_EVENT_ENABLE  0u
+#define VTFS_PACKED_EVENT_DISABLE 1u
+#define VTFS_PACKED_EVENT_DESC	  2u
+#define VTFS_PACKED_EVENT_MASK	  3u
+#define VTFS_PACKED_WRAP	  (1u << 15)
 
 #define VTFS_DESC_SIZE		16u
 #define VTFS_DESC_ALIGN		16u
 #define VTFS_AVAIL_ALIGN	2u
 #define VTFS_USED_ALIGN		4u
-#define VTFS_PACKED_EVENT_ALIGN	4u
+#define VTFS_PACKED_EVENT_ALIGN 4u
 
 _Static_assert(sizeof(struct vtfs_wire_desc) == 16, "2.7.5");
 _Static_assert(offsetof(struct vtfs_wire_desc, len) == 8, "2.7.5");
