@@ -32,6 +32,13 @@ struct vtfs_dev_take {
 	struct vtfs_parts parts;
 };
 
+/* Packed: the first used descriptor of a batch, before publish. */
+struct vtfs_dev_first {
+	uint32_t len;
+	uint16_t id;
+	uint16_t flags;
+};
+
 /* Owner: the thread that pushes and publishes. */
 struct vtfs_dev_give {
 	uint16_t next; /* split: used index; packed: slot */
@@ -39,11 +46,11 @@ struct vtfs_dev_give {
 	uint16_t cnt;  /* chains pushed, modulo 2^16 */
 	bool wrap;     /* packed: wrap counter of next */
 	bool from_wrap;
-	bool resumed;	      /* the first batch always notifies */
-	uint16_t first_flags; /* packed: of the batch's first, not stored */
-	uint32_t staged;      /* ring entries since from */
-	uint32_t entries;     /* packed: ring entries returned (atomic:
-			       * pop reads it) */
+	bool resumed;		     /* the first batch always notifies */
+	struct vtfs_dev_first first; /* packed: not in the ring yet */
+	uint32_t staged;	     /* ring entries since from */
+	uint32_t entries;	     /* packed: ring entries returned (atomic:
+				      * pop reads it) */
 };
 
 struct vtfs_vq_dev {
@@ -65,6 +72,14 @@ struct vtfs_drv_slot {
 	uint16_t last; /* split: last descriptor of the chain */
 };
 
+/* Packed: the head of a batch's first chain, before publish. */
+struct vtfs_drv_first {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id;
+	uint16_t flags;
+};
+
 /* Owner: the half's one thread. */
 struct vtfs_vq_drv {
 	uint16_t next;	    /* split: avail index; packed: slot */
@@ -74,8 +89,8 @@ struct vtfs_vq_drv {
 	uint16_t free_head; /* list of free slots */
 	uint16_t pending;   /* packed: chains published and not got back */
 	uint16_t staged_chains;
-	uint16_t first_flags; /* packed: of the batch's first, not stored */
-	uint16_t avail_flags; /* packed: what makes next available */
+	struct vtfs_drv_first first; /* packed: not in the ring yet */
+	uint16_t avail_flags;	     /* packed: what makes next available */
 	bool wrap, from_wrap, used_wrap;
 	bool broken;
 	uint32_t free_cnt; /* ring entries */

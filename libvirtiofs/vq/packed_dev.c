@@ -126,23 +126,32 @@ static void step(struct vtfs_vq *vq, uint16_t ring_cnt)
 	vtfs_store_once(&give->entries, give->entries + ring_cnt);
 }
 
+static inline void store_used(struct vtfs_wire_packed_desc *d,
+			      const struct vtfs_dev_first *used)
+{
+	vtfs_store_once(&d->id, htole16(used->id));
+	vtfs_store_once(&d->len, htole32(used->len));
+	/* id, len and what was written into the buffers before the flags; pairs
+	 * with the driver's acquire of flags (packed_drv.c, get). */
+	vtfs_store_release(&d->flags, htole16(used->flags));
+}
+
 void vtfs_packed_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
 			  uint32_t len)
 {
 	struct vtfs_wire_packed_desc *ring = vq->desc;
 	struct vtfs_dev_give *give = &vq->dev.give;
-	struct vtfs_wire_packed_desc *d = &ring[give->next];
-	uint16_t flags = used_flags(give->wrap, len);
+	struct vtfs_dev_first used = {
+	    .len = len, .id = id, .flags = used_flags(give->wrap, len)};
 
-	vtfs_store_once(&d->id, htole16(id));
-	vtfs_store_once(&d->len, htole32(len));
 	/* The driver goes from one used slot to the next, so what keeps back
-	 * the first of a batch keeps back all of it. Each has its own release
-	 * for drivers that look ahead. */
+	 * the first of a batch keeps back all of it; and a driver that polls
+	 * it doesn't take the cache line away between two of our stores. Each
+	 * has its own release, for drivers that look ahead. */
 	if (!give->staged)
-		give->first_flags = flags;
+		give->first = used;
 	else
-		vtfs_store_release(&d->flags, htole16(flags));
+		store_used(&ring[give->next], &used);
 	step(vq, ring_cnt);
 }
 
@@ -155,10 +164,8 @@ int vtfs_packed_dev_publish(struct vtfs_vq *vq)
 
 	if (!give->staged)
 		return 0;
-	/* The batch's ids and lengths, and what was written into its buffers,
-	 * before the flags of its first; pairs with the driver's acquire of
-	 * flags (packed_drv.c, get). */
-	vtfs_store_release(&ring[give->from].flags, htole16(give->first_flags));
+	/* After all the others of the batch. */
+	store_used(&ring[give->from], &give->first);
 	/* The store of flags before the load of the driver's event word; the
 	 * driver, in arm, stores that, fences, and then loads flags. */
 	vtfs_fence_full();

@@ -41,32 +41,32 @@ static inline void step(struct vtfs_vq *vq)
 	}
 }
 
-/* Everything of the slot at next but the flags. */
-static inline void store_desc(struct vtfs_vq *vq, uint64_t addr, uint32_t len,
-			      uint16_t id)
+static inline void store_desc(struct vtfs_wire_packed_desc *d, uint64_t addr,
+			      uint32_t len, uint16_t id)
 {
-	struct vtfs_wire_packed_desc *ring = vq->desc;
-	struct vtfs_wire_packed_desc *d = &ring[vq->drv.next];
-
 	vtfs_store_once(&d->addr, htole64(addr));
 	vtfs_store_once(&d->len, htole32(len));
 	vtfs_store_once(&d->id, htole16(id));
 }
 
 /*
- * Flags of a head, after the rest of its list. Those of a batch's first wait
- * for publish: the device takes slots in order, so they keep back all that
- * follows. The others have a release of their own, for devices that look ahead.
+ * A head, after the rest of its list. That of a batch's first waits for
+ * publish: the device takes slots in order, so it keeps back all that follows;
+ * and a device that polls it doesn't take the cache line away between two of
+ * our stores. The others have a release of their own, for devices that look
+ * ahead.
  */
-static inline void store_head_flags(struct vtfs_vq *vq, uint16_t at,
-				    uint16_t flags)
+static inline void store_head(struct vtfs_vq *vq, uint16_t at,
+			      const struct vtfs_drv_first *head)
 {
 	struct vtfs_wire_packed_desc *ring = vq->desc;
 
-	if (at == vq->drv.from)
-		vq->drv.first_flags = flags;
-	else
-		vtfs_store_release(&ring[at].flags, htole16(flags));
+	if (at == vq->drv.from) {
+		vq->drv.first = *head;
+		return;
+	}
+	store_desc(&ring[at], head->addr, head->len, head->id);
+	vtfs_store_release(&ring[at].flags, htole16(head->flags));
 }
 
 /* Flags of the i-th buffer of a list, but for what makes it available. */
@@ -82,20 +82,24 @@ static void add_direct(struct vtfs_vq *vq, const struct vtfs_drv_chain *c,
 {
 	struct vtfs_wire_packed_desc *ring = vq->desc;
 	struct vtfs_vq_drv *drv = &vq->drv;
-	uint16_t head = drv->next;
-	uint16_t head_flags = 0;
+	uint16_t at = drv->next;
+	struct vtfs_drv_first head = {
+	    .addr = c->bufs[0].addr,
+	    .len = c->bufs[0].len,
+	    .id = id,
+	    .flags = (uint16_t)(buf_flags(c, 0) | drv->avail_flags),
+	};
 
-	for (unsigned i = 0; i < c->cnt; i++) {
-		uint16_t flags = (uint16_t)(buf_flags(c, i) | drv->avail_flags);
+	step(vq);
+	for (unsigned i = 1; i < c->cnt; i++) {
+		struct vtfs_wire_packed_desc *d = &ring[drv->next];
+		uint32_t flags = buf_flags(c, i) | drv->avail_flags;
 
-		store_desc(vq, c->bufs[i].addr, c->bufs[i].len, id);
-		if (!i)
-			head_flags = flags;
-		else
-			vtfs_store_once(&ring[drv->next].flags, htole16(flags));
+		store_desc(d, c->bufs[i].addr, c->bufs[i].len, id);
+		vtfs_store_once(&d->flags, htole16((uint16_t)flags));
 		step(vq);
 	}
-	store_head_flags(vq, head, head_flags);
+	store_head(vq, at, &head);
 }
 
 /* The table of a buffer id is its own: it is free when the id is. In it WRITE
@@ -106,8 +110,13 @@ static void add_indirect(struct vtfs_vq *vq, const struct vtfs_drv_chain *c,
 	struct vtfs_vq_drv *drv = &vq->drv;
 	size_t offset = (size_t)id * drv->indirect_max * VTFS_DESC_SIZE;
 	struct vtfs_wire_packed_desc *table = (void *)(drv->indirect + offset);
-	uint16_t head = drv->next;
-	uint16_t flags = VTFS_DESC_F_INDIRECT | drv->avail_flags;
+	uint16_t at = drv->next;
+	struct vtfs_drv_first head = {
+	    .addr = drv->indirect_peer_addr + offset,
+	    .len = c->cnt * VTFS_DESC_SIZE,
+	    .id = id,
+	    .flags = VTFS_DESC_F_INDIRECT | drv->avail_flags,
+	};
 
 	for (unsigned i = 0; i < c->cnt; i++) {
 		uint32_t f = i < c->readable_cnt ? 0 : VTFS_DESC_F_WRITE;
@@ -117,10 +126,8 @@ static void add_indirect(struct vtfs_vq *vq, const struct vtfs_drv_chain *c,
 		vtfs_store_once(&table[i].id, 0);
 		vtfs_store_once(&table[i].flags, htole16((uint16_t)f));
 	}
-	store_desc(vq, drv->indirect_peer_addr + offset,
-		   c->cnt * VTFS_DESC_SIZE, id);
 	step(vq);
-	store_head_flags(vq, head, flags);
+	store_head(vq, at, &head);
 }
 
 void vtfs_packed_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c)
@@ -145,13 +152,15 @@ int vtfs_packed_drv_publish(struct vtfs_vq *vq)
 {
 	struct vtfs_wire_packed_desc *ring = vq->desc;
 	struct vtfs_vq_drv *drv = &vq->drv;
+	struct vtfs_wire_packed_desc *d = &ring[drv->from];
 	uint16_t from = vtfs_packed_pos(drv->from, drv->from_wrap);
 	uint32_t event;
 	bool wanted;
 
 	/* All of the batch, its tables and readable buffers, before the flags
 	 * of its first; pairs with the device's acquire of flags. (2.8.21) */
-	vtfs_store_release(&ring[drv->from].flags, htole16(drv->first_flags));
+	store_desc(d, drv->first.addr, drv->first.len, drv->first.id);
+	vtfs_store_release(&d->flags, htole16(drv->first.flags));
 	/* The store of flags before the load of the device's event word; the
 	 * device, in arm, stores that, fences, and then loads flags. */
 	vtfs_fence_full();
