@@ -15,10 +15,11 @@ void vtfs_iovcur_init(struct vtfs_iovcur *c, const struct iovec *iov,
 	c->off = 0;
 }
 
-/* Do the next n bytes lie in one part, as headers mostly do? */
+/* Do the next n bytes lie in one part, as headers mostly do? None lie nowhere:
+ * memcpy() wants pointers even then. */
 static bool in_one_part(const struct vtfs_iovcur *c, size_t n)
 {
-	return c->cnt && n <= c->iov->iov_len - c->off;
+	return n && c->cnt && n <= c->iov->iov_len - c->off;
 }
 
 static void *here(const struct vtfs_iovcur *c)

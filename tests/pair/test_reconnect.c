@@ -301,16 +301,26 @@ static void free_after_a_killed_server(void **state)
 static void free_before_a_stopped_server(void **state)
 {
 	struct fix *f = *state;
-	struct fuse_attr_out attr;
-	struct virtiofs_client_opts opts = {.size = sizeof(opts),
-					    .timeout_ms = 50};
+	struct fuse_getattr_in arg = {0};
+	struct fuse_attr_out attr = {0};
+	struct iovec room = virtiofs_iov(&attr, sizeof(attr));
+	struct virtiofs_op op = {
+	    .size = sizeof(op),
+	    .opcode = FUSE_GETATTR,
+	    .nodeid = FUSE_ROOT_ID,
+	    .arg = &arg,
+	    .arg_len = sizeof(arg),
+	    .room = &room,
+	    .room_cnt = 1,
+	    .timeout_ms = 50,
+	};
 	struct virtiofs_transport *t;
 
 	assert_int_equal(virtiofs_transport_open_client(&t, f->uri), 0);
-	assert_int_equal(virtiofs_client_new(&f->c, t, &opts), 0);
+	assert_int_equal(virtiofs_client_new(&f->c, t, NULL), 0);
 	assert_int_equal(virtiofs_client_start(f->c, NULL), 0);
 	kill(f->server, SIGSTOP);
-	assert_int_equal(virtiofs_call_getattr(f->c, 1, &attr), -ETIMEDOUT);
+	assert_int_equal(virtiofs_client_call(f->c, &op), -ETIMEDOUT);
 	virtiofs_client_free(f->c);
 	f->c = NULL;
 }
