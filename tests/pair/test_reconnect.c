@@ -315,11 +315,14 @@ static void free_before_a_stopped_server(void **state)
 	    .timeout_ms = 50,
 	};
 	struct virtiofs_transport *t;
+	int status;
 
 	assert_int_equal(virtiofs_transport_open_client(&t, f->uri), 0);
 	assert_int_equal(virtiofs_client_new(&f->c, t, NULL), 0);
 	assert_int_equal(virtiofs_client_start(f->c, NULL), 0);
 	kill(f->server, SIGSTOP);
+	/* Its threads stop one after the other; wait for the last. */
+	assert_int_equal(waitpid(f->server, &status, WUNTRACED), f->server);
 	assert_int_equal(virtiofs_client_call(f->c, &op), -ETIMEDOUT);
 	virtiofs_client_free(f->c);
 	f->c = NULL;
