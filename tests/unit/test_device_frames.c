@@ -346,7 +346,7 @@ static void read_across_the_end_is_short(void **state)
 		program_run(p);
 		assert_int_equal(reply_of(p, 1, 0), 0);
 		assert_int_equal(reply_len(p, 0), left < 4 ? left : 4);
-		assert_memory_equal(reply_bytes(p, 0), "0123456789" + 10 - left,
+		assert_memory_equal(reply_bytes(p, 0), &"0123456789"[10 - left],
 				    reply_len(p, 0));
 		p->cnt = 0;
 	}
