@@ -241,8 +241,7 @@ static void used_while_nothing_is_in_flight(void **state)
 	expect_broken(&r);
 }
 
-/* The ring is not where the driver looks up its own chains. covers: ROB-DRV-01
- */
+/* The driver does not look up its own chains in the ring. covers: ROB-DRV-01 */
 static void descriptors_rewritten(void **state)
 {
 	bool seen[NUM] = {false};

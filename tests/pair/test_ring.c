@@ -403,9 +403,10 @@ static void run(struct pair *p)
 	assert_int_equal(vtfs_vq_dev_inflight(p->dev), 0);
 }
 
-/* covers: SPLIT-BTH-03, SPLIT-BTH-06, SPLIT-DEV-06, SPLIT-DRV-02, ROB-BTH-02,
- * PACK-BTH-01, PACK-DRV-02, PACK-DEV-01, PACK-DEV-04, PACK-DRV-08,
- * PACK-DEV-09, PACK-DRV-10, PACK-DEV-10, PACK-DEV-11, PACK-DEV-16, VQ-DEV-02 */
+/* covers: SPLIT-BTH-03, SPLIT-BTH-06, SPLIT-DEV-06, SPLIT-DRV-02 */
+/* covers: PACK-BTH-01, PACK-DRV-02, PACK-DRV-08, PACK-DRV-10, PACK-DEV-01 */
+/* covers: PACK-DEV-04, PACK-DEV-09, PACK-DEV-10, PACK-DEV-11, PACK-DEV-16 */
+/* covers: ROB-BTH-02, VQ-DEV-02 */
 static void contents_arrive_both_ways(void **state)
 {
 	struct pair p;

@@ -235,8 +235,8 @@ static void no_wake_up_is_lost(void **state)
 	}
 }
 
-/* covers: SPLIT-DEV-19, SPLIT-DEV-29, SPLIT-DRV-31, SPLIT-DRV-35, PACK-DRV-06,
- * PACK-DRV-19, PACK-DRV-23, PACK-DEV-14, PACK-DEV-15 */
+/* covers: SPLIT-DEV-19, SPLIT-DEV-29, SPLIT-DRV-31, SPLIT-DRV-35 */
+/* covers: PACK-DRV-06, PACK-DRV-19, PACK-DRV-23, PACK-DEV-14, PACK-DEV-15 */
 static void contents_are_there_when_the_ring_says_so(void **state)
 {
 	struct variant v = {.flags = *(const uint32_t *)*state, .poll = true};

@@ -152,8 +152,8 @@ static unsigned choose(const struct rawring *r, struct vtfs_vq_buf *b)
 	return cnt;
 }
 
-/* covers: SPLIT-DRV-02, SPLIT-DRV-07, SPLIT-DRV-08, SPLIT-DRV-10,
- * PACK-DRV-17, PACK-DRV-20, PACK-DRV-22, PACK-BTH-06 */
+/* covers: SPLIT-DRV-02, SPLIT-DRV-07, SPLIT-DRV-08, SPLIT-DRV-10 */
+/* covers: PACK-DRV-17, PACK-DRV-20, PACK-DRV-22, PACK-BTH-06 */
 static void chains_keep_every_rule(void **state)
 {
 	struct vtfs_vq_buf b[NUM];
