@@ -92,7 +92,8 @@ struct vtfs_cslot {
 	void *waiter;		       /* client_call's, or NULL */
 	int32_t error;		       /* DONE */
 	uint32_t len;
-	uint32_t undo; /* opcode that gives back a handle, or 0 */
+	struct fuse_lk_in lock; /* SETLK, SETLKW: what was asked for */
+	uint32_t undo; /* opcode that gives back a handle or lock, or 0 */
 	uint64_t undo_fh;
 	uint64_t undo_node;
 	uint64_t undo_forget; /* node to forget after that, or 0 */

@@ -159,6 +159,8 @@ static int expect_reply(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		return 0;
 	}
 	gather_arg(q, s, arg, sizeof(arg));
+	if (s->op.opcode == FUSE_SETLK || s->op.opcode == FUSE_SETLKW)
+		memcpy(&s->lock, arg, sizeof(s->lock));
 	vtfs_fuse_reply_range(s->kind, &q->c->init.proto, arg, &s->want.min,
 			      &s->want.max);
 	if (s->want.max > s->room_len)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Replies that came too late: what they granted goes back to the server. */
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -42,6 +43,16 @@ static void forget_listed(struct virtiofs_cliq *q, const struct vtfs_cslot *s,
 	}
 }
 
+/* What the owner held of the range before goes too: it is not known here. */
+static void note_lock(struct vtfs_cslot *s)
+{
+	if (s->lock.lk.type == F_UNLCK)
+		return;
+	s->lock.lk.type = F_UNLCK;
+	s->undo = FUSE_SETLK;
+	s->undo_node = s->op.nodeid;
+}
+
 void vtfs_slot_note_grants(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 			   uint64_t n)
 {
@@ -52,6 +63,8 @@ void vtfs_slot_note_grants(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 		return;
 	if (s->op.opcode == FUSE_READDIRPLUS)
 		forget_listed(q, s, n);
+	if (s->op.opcode == FUSE_SETLK || s->op.opcode == FUSE_SETLKW)
+		note_lock(s);
 	if (s->kind->flags & VTFS_FUSE_GRANTS_ENTRY)
 		vtfs_slot_peek(q, s, 0, &entry, sizeof(entry));
 	if (!(s->kind->flags & VTFS_FUSE_GRANTS_FH)) {
@@ -66,16 +79,18 @@ void vtfs_slot_note_grants(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 	s->undo_forget = entry.nodeid;
 }
 
-static void slot_release(struct virtiofs_cliq *q, struct vtfs_cslot *s)
+static void slot_undo(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 {
-	struct fuse_release_in arg = {.fh = s->undo_fh};
+	struct fuse_release_in release = {.fh = s->undo_fh};
+	struct fuse_lk_in unlock = s->lock;
+	bool lock = s->undo == FUSE_SETLK;
 
 	memset(&s->op, 0, sizeof(s->op));
 	s->op.size = sizeof(s->op);
 	s->op.opcode = s->undo;
 	s->op.nodeid = s->undo_node;
-	s->op.arg = &arg;
-	s->op.arg_len = sizeof(arg);
+	s->op.arg = lock ? (void *)&unlock : &release;
+	s->op.arg_len = lock ? sizeof(unlock) : sizeof(release);
 	s->undo = 0;
 	vtfs_cliq_stage(q, s);
 }
@@ -86,7 +101,7 @@ void vtfs_slot_end(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	s->waiter = NULL;
 	if (s->undo && !q->dead) {
 		s->flags = VTFS_SLOT_NOBODY | VTFS_SLOT_OURS;
-		slot_release(q, s);
+		slot_undo(q, s);
 		return;
 	}
 	if (s->undo_forget && !q->dead)

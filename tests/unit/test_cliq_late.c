@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "liarfix.h"
@@ -118,6 +119,64 @@ static void late_opendir_is_released(void **state)
 	assert_int_equal(virtiofs_cliq_release(f->q), 0);
 }
 
+/* Whoever still waits for that lock would wait for ever. */
+static void late_lock_is_given_back(void **state)
+{
+	static const uint32_t opcodes[] = {FUSE_SETLK, FUSE_SETLKW};
+	const struct fuse_lk_in in = {
+	    .fh = 3,
+	    .owner = 0x1234,
+	    .lk = {.start = 10, .end = 20, .type = F_WRLCK, .pid = 77},
+	    .lk_flags = FUSE_LK_FLOCK,
+	};
+	struct fuse_lk_in want = in;
+	struct fix *f = *state;
+
+	want.lk.type = F_UNLCK;
+	fix_start(f);
+	for (unsigned i = 0; i < 2; i++) {
+		struct virtiofs_op *op = virtiofs_cliq_get_op(f->q);
+
+		virtiofs_prep_lk(op, opcodes[i], 7, &in, NULL);
+		late(f, op, NULL, 0);
+		fix_pop(f, 1);
+		assert_int_equal(f->req.in.opcode, FUSE_SETLK);
+		assert_int_equal(f->req.in.nodeid, 7);
+		assert_int_equal(f->req.len, sizeof(want));
+		assert_memory_equal(f->req.data, &want, sizeof(want));
+		liar_reply(&f->l, &f->req, 0, NULL, 0);
+		fix_idle(f);
+	}
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	assert_int_equal(virtiofs_cliq_release(f->q), 0);
+}
+
+/* Refused, or an unlock itself: there is nothing to give back. */
+static void late_answer_without_a_lock_is_all(void **state)
+{
+	struct fuse_lk_in in = {.fh = 3, .lk = {.type = F_UNLCK}};
+	struct virtiofs_result res = {0};
+	struct fix *f = *state;
+	struct virtiofs_op *op;
+
+	fix_start(f);
+	op = virtiofs_cliq_get_op(f->q);
+	virtiofs_prep_lk(op, FUSE_SETLK, 7, &in, NULL);
+	late(f, op, NULL, 0);
+	in.lk.type = F_WRLCK;
+	op = virtiofs_cliq_get_op(f->q);
+	virtiofs_prep_lk(op, FUSE_SETLKW, 7, &in, NULL);
+	op->timeout_ms = 1;
+	assert_int_equal(virtiofs_cliq_submit(f->q), 1);
+	fix_pop(f, 1);
+	while (virtiofs_cliq_reap(f->q, &res, 1) == 0)
+		;
+	liar_reply(&f->l, &f->req, -EINTR, NULL, 0);
+	assert_int_equal(fix_reap(f).error, -ETIMEDOUT);
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	assert_int_equal(virtiofs_cliq_release(f->q), 0);
+}
+
 static size_t put_plus(char *to, uint64_t nodeid, const char *name)
 {
 	struct fuse_entry_out e = {.nodeid = nodeid};
@@ -189,6 +248,8 @@ int main(void)
 	    T(late_lookup_is_forgotten),
 	    T(late_create_is_released_then_forgotten),
 	    T(late_opendir_is_released),
+	    T(late_lock_is_given_back),
+	    T(late_answer_without_a_lock_is_all),
 	    T(late_readdirplus_is_forgotten_but_for_dots),
 	    T(late_interrupt_answer_harms_nobody),
 	};
