@@ -1,117 +1,75 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Read one file with 32 requests in flight: fast_client URI NAME */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
-#include <time.h>
 #include <virtiofs/virtiofs.h>
 
 enum { DEPTH = 32, BLOCK = 65536 };
 
 struct reader {
 	struct virtiofs_cliq *q;
-	struct virtiofs_region mem;
+	struct virtiofs_region mem; /* the server writes here: no copies */
 	struct iovec iov[DEPTH];
-	uint64_t nodeid, fh, next, size, bytes;
-	unsigned idle[DEPTH], nidle;
+	struct fuse_entry_out entry;
+	struct fuse_open_out file;
+	uint64_t next, bytes, in_flight;
 };
 
-static void ask(struct reader *r)
+/* The next block, into part i of the memory. */
+static void ask(struct reader *r, uint64_t i)
 {
-	struct virtiofs_op *op;
+	struct virtiofs_op *op = virtiofs_cliq_get_op(r->q);
 
-	while (r->nidle && r->next < r->size &&
-	       (op = virtiofs_cliq_get_op(r->q))) {
-		unsigned i = r->idle[--r->nidle];
-
-		virtiofs_prep_read(op, r->nodeid, r->fh, r->next, BLOCK,
-				   &r->iov[i], 1);
-		op->user_data = i;
-		op->flags = VIRTIOFS_OP_NO_BOUNCE;
-		r->next += BLOCK;
-	}
-}
-
-/* Sleep only when arm says that nothing came meanwhile. */
-static int wait_results(struct reader *r, struct virtiofs_result *res)
-{
-	struct pollfd fd = {.fd = virtiofs_cliq_fd(r->q), .events = POLLIN};
-	int n;
-
-	while ((n = virtiofs_cliq_reap(r->q, res, DEPTH)) == 0) {
-		n = virtiofs_cliq_arm(r->q);
-		if (n < 0)
-			return n;
-		if (n == 0)
-			poll(&fd, 1, -1);
-	}
-	return n;
+	r->iov[i] = virtiofs_iov((char *)r->mem.addr + i * BLOCK, BLOCK);
+	virtiofs_prep_read(op, r->entry.nodeid, r->file.fh, r->next, BLOCK,
+			   &r->iov[i], 1);
+	op->user_data = i;
+	r->next += BLOCK;
+	r->in_flight++;
 }
 
 static int read_all(struct reader *r)
 {
 	struct virtiofs_result res[DEPTH];
-	int error = 0, n;
+	int n = 0;
 
-	while (!error && (r->next < r->size || r->nidle < DEPTH)) {
-		ask(r);
-		n = virtiofs_cliq_submit(r->q);
-		if (n >= 0)
-			n = wait_results(r, res);
+	for (unsigned i = 0; i < DEPTH && r->next < r->entry.attr.size; i++)
+		ask(r, i);
+	while (r->in_flight && (n = virtiofs_cliq_wait(r->q, res, DEPTH)) > 0)
 		for (int k = 0; k < n; k++) {
-			r->idle[r->nidle++] = (unsigned)res[k].user_data;
+			if (res[k].error)
+				return res[k].error;
 			r->bytes += res[k].len;
-			error = res[k].error ? res[k].error : error;
+			r->in_flight--;
+			if (r->next < r->entry.attr.size)
+				ask(r, res[k].user_data);
 		}
-		error = n < 0 ? n : error;
-	}
-	return error;
+	return n;
 }
 
 static int run(struct virtiofs_client *c, const char *name)
 {
 	struct reader r = {.mem = {.size = sizeof(r.mem)}};
-	struct fuse_entry_out entry;
-	struct fuse_open_out file;
-	struct timespec a, b;
-	double s;
-	int error;
+	int e = virtiofs_call_lookup(c, FUSE_ROOT_ID, name, &r.entry);
 
-	error = virtiofs_call_lookup(c, FUSE_ROOT_ID, name, &entry);
-	if (error < 0 ||
-	    (error = virtiofs_call_open(c, entry.nodeid, O_RDONLY, &file)) <
-		0 ||
-	    (error = virtiofs_client_alloc_region(c, DEPTH * BLOCK, &r.mem)) <
-		0 ||
-	    (error = virtiofs_client_take_queue(c, VIRTIOFS_QUEUE_REQUEST(0), 0,
-						&r.q)) < 0)
-		return error;
-	r.nodeid = entry.nodeid;
-	r.fh = file.fh;
-	r.size = entry.attr.size;
-	for (unsigned i = 0; i < DEPTH; i++) {
-		r.iov[i] = virtiofs_iov((char *)r.mem.addr + i * BLOCK, BLOCK);
-		r.idle[r.nidle++] = i;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &a);
-	error = read_all(&r);
-	clock_gettime(CLOCK_MONOTONIC, &b);
-	s = (double)(b.tv_sec - a.tv_sec) +
-	    (double)(b.tv_nsec - a.tv_nsec) / 1e9;
-	printf("%llu bytes in %.3f s\n", (unsigned long long)r.bytes, s);
-	if (!error)
-		virtiofs_cliq_release(r.q);
-	return error; /* free gives back what is open and looked up */
+	if (e >= 0)
+		e = virtiofs_call_open(c, r.entry.nodeid, O_RDONLY, &r.file);
+	if (e >= 0)
+		e = virtiofs_client_alloc_region(c, DEPTH * BLOCK, &r.mem);
+	if (e >= 0)
+		e = virtiofs_client_take_queue(c, 1, 0, &r.q);
+	if (e >= 0)
+		e = read_all(&r);
+	if (e >= 0)
+		printf("%llu bytes\n", (unsigned long long)r.bytes);
+	return e; /* free gives back what is open and looked up */
 }
 
 int main(int argc, char **argv)
 {
-	struct virtiofs_transport *t;
 	struct virtiofs_client *c = NULL;
-	int r = argc == 3 ? virtiofs_transport_open_client(&t, argv[1]) : -1;
+	int r = argc == 3 ? virtiofs_connect_uri(&c, argv[1]) : -1;
 
-	if (r >= 0)
-		r = virtiofs_connect(&c, t);
 	if (r >= 0)
 		r = run(c, argv[2]);
 	if (r < 0)

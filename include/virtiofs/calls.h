@@ -2,16 +2,29 @@
 #ifndef VIRTIOFS_CALLS_H
 #define VIRTIOFS_CALLS_H
 /*
- * One blocking request by name, on nodes; on open files: calls_file.h.
+ * One blocking request by name, on nodes; on open files: calls_file.h. And
+ * what goes with them: connecting, waiting for the results of a batch.
  * 0 (or a count of bytes where said) or a negative errno, the server's or the
  * transport's. ret is written on success only. All inline, from any thread;
  * see virtiofs_client_call().
  */
+#include <poll.h>
 #include <virtiofs/prep.h>
+#include <virtiofs/transport.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Open a transport by URI, and connect. */
+static inline int virtiofs_connect_uri(struct virtiofs_client **ret,
+				       const char *uri)
+{
+	struct virtiofs_transport *t;
+	int r = virtiofs_transport_open_client(&t, uri);
+
+	return r < 0 ? r : virtiofs_connect(ret, t);
+}
 
 /* An op for client_call with memory for its arguments. */
 struct virtiofs_easy {
@@ -54,6 +67,29 @@ static inline ssize_t virtiofs_call_simple(struct virtiofs_client *c,
 	virtiofs_easy_op(&e, buf, len);
 	virtiofs_prep_head(&e.op, opcode, nodeid, arg, arg_len);
 	return virtiofs_client_call(c, &e.op);
+}
+
+/* On a taken queue: submit, then wait for results; 1 to max of them, or
+ * negative. Not while nothing is in flight. */
+static inline int virtiofs_cliq_wait(struct virtiofs_cliq *q,
+				     struct virtiofs_result *res, unsigned max)
+{
+	struct pollfd p;
+	int n;
+
+	p.fd = virtiofs_cliq_fd(q);
+	p.events = POLLIN;
+	n = virtiofs_cliq_submit(q);
+	while (n >= 0) {
+		n = virtiofs_cliq_reap(q, res, max);
+		if (n)
+			return n;
+		n = virtiofs_cliq_arm(q);
+		/* Looked at again: poll may return early. */
+		if (n == 0)
+			poll(&p, 1, -1);
+	}
+	return n;
 }
 
 static inline int virtiofs_call_lookup(struct virtiofs_client *c,

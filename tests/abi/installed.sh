@@ -77,6 +77,6 @@ timeout 60 "$dir/fast_client" "$uri" hello >"$dir/out" 2>&1 || {
 	cat "$dir/out"
 	fail "fast_client"
 }
-grep -q "^18 bytes in" "$dir/out" || fail "fast_client: $(cat "$dir/out")"
+grep -qx "18 bytes" "$dir/out" || fail "fast_client: $(cat "$dir/out")"
 kill -0 "$server" 2>/dev/null || fail "hello_server did not survive"
 echo "programs run against $libdir"
