@@ -41,6 +41,19 @@ static inline int virtiofs_call_opendir(struct virtiofs_client *c,
 	return virtiofs_easy_call(c, &e);
 }
 
+/* The arguments of READ, READDIR and READDIRPLUS. */
+static inline struct fuse_read_in virtiofs_read_in(uint64_t fh, uint64_t offset,
+						   size_t len)
+{
+	struct fuse_read_in arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.fh = fh;
+	arg.offset = offset;
+	arg.size = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
+	return arg;
+}
+
 static inline ssize_t virtiofs_call_read_op(struct virtiofs_client *c,
 					    uint32_t opcode, uint64_t nodeid,
 					    const struct fuse_read_in *arg,
@@ -59,12 +72,8 @@ static inline ssize_t virtiofs_call_read(struct virtiofs_client *c,
 					 uint64_t nodeid, uint64_t fh,
 					 uint64_t offset, void *buf, size_t len)
 {
-	struct fuse_read_in arg;
+	struct fuse_read_in arg = virtiofs_read_in(fh, offset, len);
 
-	memset(&arg, 0, sizeof(arg));
-	arg.fh = fh;
-	arg.offset = offset;
-	arg.size = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
 	return virtiofs_call_read_op(c, FUSE_READ, nodeid, &arg, buf);
 }
 
@@ -74,12 +83,8 @@ static inline ssize_t virtiofs_call_readdir(struct virtiofs_client *c,
 					    uint64_t offset, void *buf,
 					    size_t len)
 {
-	struct fuse_read_in arg;
+	struct fuse_read_in arg = virtiofs_read_in(fh, offset, len);
 
-	memset(&arg, 0, sizeof(arg));
-	arg.fh = fh;
-	arg.offset = offset;
-	arg.size = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
 	return virtiofs_call_read_op(c, FUSE_READDIR, nodeid, &arg, buf);
 }
 
@@ -90,12 +95,8 @@ static inline ssize_t virtiofs_call_readdirplus(struct virtiofs_client *c,
 						uint64_t offset, void *buf,
 						size_t len)
 {
-	struct fuse_read_in arg;
+	struct fuse_read_in arg = virtiofs_read_in(fh, offset, len);
 
-	memset(&arg, 0, sizeof(arg));
-	arg.fh = fh;
-	arg.offset = offset;
-	arg.size = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
 	return virtiofs_call_read_op(c, FUSE_READDIRPLUS, nodeid, &arg, buf);
 }
 
