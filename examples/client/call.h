@@ -22,6 +22,17 @@ struct handle {
 	bool opened;	     /* false: the server needs no OPEN */
 };
 
+static inline struct handle handle_of(const struct fuse_open_out *out,
+				      uint32_t flags)
+{
+	return (struct handle){
+	    .fh = out->fh,
+	    .open_flags = out->open_flags,
+	    .flags = flags,
+	    .opened = true,
+	};
+}
+
 void node_put(struct session *s, struct node *node);
 /* An entry from the peer, checked: 0, -ENOENT, or -EIO where it makes no sense
  * (then its lookup is taken back). */

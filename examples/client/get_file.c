@@ -221,11 +221,8 @@ static void seek_done(struct io_req *rq)
 	struct get_file *f = rq->owner;
 	struct fuse_lseek_out out = {0};
 	bool hole = rq->want == SEEK_HOLE;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
 	io_put(rq);
 	f->seeking = false;
 	if (error == -ENXIO && !hole) {
@@ -331,23 +328,15 @@ static void open_done(struct io_req *rq)
 	struct get_file *f = rq->owner;
 	struct session *s = f->job.cp->s;
 	struct fuse_open_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
-	memcpy(&out, rq->reply, sizeof(out));
 	io_put(rq);
 	if (error == -ENOSYS)
 		s->no_open = true;
 	else if (error)
 		fail(f, error, cannot_open);
 	else
-		f->h = (struct handle){
-		    .fh = out.fh,
-		    .open_flags = out.open_flags,
-		    .flags = O_RDONLY,
-		    .opened = true,
-		};
+		f->h = handle_of(&out, O_RDONLY);
 	opened(f);
 }
 

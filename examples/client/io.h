@@ -51,6 +51,14 @@ struct io_req *io_get(struct io *io);
 void io_put(struct io_req *rq);
 /* Room for a reply of this size, in rq->reply; for the prep functions. */
 const struct iovec *io_room(struct io_req *rq, size_t size);
+/* In done(): the reply, if it is one of this size. 0, or why it is not. */
+static inline int io_reply(const struct io_req *rq, void *ret, size_t size)
+{
+	if (rq->error)
+		return rq->error;
+	memcpy(ret, rq->reply, size);
+	return rq->len == size ? 0 : -EPROTO;
+}
 /* Goes out with the next io_run(); always ends in done(), never from here. */
 void io_start(struct io_req *rq);
 /* Report what has ended, or sleep until something might have. */

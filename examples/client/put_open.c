@@ -2,7 +2,6 @@
 /* CREATE, or MKNOD and OPEN. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 #include "put_file.h"
 
@@ -21,11 +20,8 @@ static void create_done(struct io_req *rq)
 	struct put_file *f = rq->owner;
 	struct session *s = f->job.cp->s;
 	struct virtiofs_create_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
 	io_put(rq);
 	f->waiting = false;
 	if (error == -ENOSYS) {
@@ -39,12 +35,7 @@ static void create_done(struct io_req *rq)
 		put_fail(f, error, put_cannot_create);
 	} else {
 		created(f);
-		f->h = (struct handle){
-		    .fh = out.open.fh,
-		    .open_flags = out.open.open_flags,
-		    .flags = O_WRONLY,
-		    .opened = true,
-		};
+		f->h = handle_of(&out.open, O_WRONLY);
 	}
 	f->phase = WRITE;
 	put_advance(f);
@@ -54,11 +45,8 @@ static void mknod_done(struct io_req *rq)
 {
 	struct put_file *f = rq->owner;
 	struct fuse_entry_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
 	io_put(rq);
 	f->waiting = false;
 	if (!error)
@@ -113,11 +101,8 @@ static void open_done(struct io_req *rq)
 {
 	struct put_file *f = rq->owner;
 	struct fuse_open_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
 	io_put(rq);
 	f->waiting = false;
 	if (error == -ENOSYS)
@@ -125,12 +110,7 @@ static void open_done(struct io_req *rq)
 	else if (error)
 		put_fail(f, error, put_cannot_create);
 	else
-		f->h = (struct handle){
-		    .fh = out.fh,
-		    .open_flags = out.open_flags,
-		    .flags = O_WRONLY,
-		    .opened = true,
-		};
+		f->h = handle_of(&out, O_WRONLY);
 	f->phase = WRITE;
 	put_advance(f);
 }

@@ -41,13 +41,10 @@ static void write_done(struct io_req *rq)
 	uint32_t skip = (uint32_t)((char *)rq->data.iov_base -
 				   (char *)rq->block);
 	struct fuse_write_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
 	f->writes--;
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
-	else if (!error && (out.size == 0 || out.size > rq->want))
+	if (!error && (out.size == 0 || out.size > rq->want))
 		error = -EIO;
 	if (error) {
 		put_fail(f, error, put_cannot_write);

@@ -47,11 +47,8 @@ static void looked_up(struct io_req *rq)
 {
 	struct removal *rm = rq->owner;
 	struct fuse_entry_out out;
-	int error = rq->error;
+	int error = io_reply(rq, &out, sizeof(out));
 
-	memcpy(&out, rq->reply, sizeof(out));
-	if (!error && rq->len != sizeof(out))
-		error = -EPROTO;
 	io_put(rq);
 	if (!error)
 		error = node_from_entry(rm->job.cp->s, &out, &rm->node);
