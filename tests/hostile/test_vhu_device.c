@@ -21,24 +21,6 @@
 #include "wire/virtio.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, vd_set_up, vd_tear_down)
-/* What is left of a connection that was ended for a lie. */
-static void is_over(struct vhudev *v)
-{
-	vd_pump(v);
-	assert_true(raw_closed(v->sock));
-	assert_non_null(strstr(v->rec.logged, "connection ended"));
-	assert_null(v->rec.table);
-}
-
-static void working(struct vhudev *v)
-{
-	vd_negotiate(v, VD_PF_ALL | VU_PF(STATUS), VD_FEATURES);
-	vd_share(v);
-	assert_int_equal(vd_ask_u64(v, VU_SET_STATUS, 15), 0);
-	vd_start(v, 1);
-	v->rec.logged[0] = '\0';
-}
-
 /* covers: VHU-BTH-02 */
 static void wrong_version(void **state)
 {
@@ -75,10 +57,10 @@ static void reply_flag_set(void **state)
 	struct vhudev *v = *state;
 	uint64_t f = VD_FEATURES;
 
-	working(v);
+	vd_working(v);
 	raw_send(v->sock, VU_SET_FEATURES, VU_VERSION | VU_REPLY, &f, 8, NULL,
 		 0);
-	is_over(v);
+	vd_is_over(v);
 }
 
 /* covers: VHU-BTH-03 */
@@ -120,9 +102,9 @@ static void size_larger_than_anything(void **state)
 	uint32_t head[3] = {999, VU_VERSION, 0xffffffff};
 	struct vhudev *v = *state;
 
-	working(v);
+	vd_working(v);
 	raw_bytes(v->sock, head, sizeof(head), NULL, 0);
-	is_over(v);
+	vd_is_over(v);
 }
 
 static void config_size_larger_than_its_payload(void **state)
@@ -130,9 +112,9 @@ static void config_size_larger_than_its_payload(void **state)
 	struct vhudev *v = *state;
 	struct vu_config c = {.offset = 0, .size = 256};
 
-	working(v);
+	vd_working(v);
 	raw_send(v->sock, VU_GET_CONFIG, VU_VERSION, &c, sizeof(c), NULL, 0);
-	is_over(v);
+	vd_is_over(v);
 }
 
 static void config_size_smaller_than_its_payload(void **state)
@@ -140,9 +122,9 @@ static void config_size_smaller_than_its_payload(void **state)
 	struct vhudev *v = *state;
 	unsigned char buf[12 + 100] = {0};
 
-	working(v);
+	vd_working(v);
 	raw_send(v->sock, VU_GET_CONFIG, VU_VERSION, buf, sizeof(buf), NULL, 0);
-	is_over(v);
+	vd_is_over(v);
 }
 
 /* covers: VHU-DEV-78, VHU-DEV-79, VHU-DEV-14 */
@@ -154,7 +136,7 @@ static void unknown_request(void **state)
 	static const unsigned char payload[100];
 	struct vhudev *v = *state;
 
-	working(v);
+	vd_working(v);
 	rec_clear(&v->rec);
 	for (unsigned i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		assert_int_equal(vd_ask(v, requests[i], payload, 0), 1);
@@ -164,7 +146,7 @@ static void unknown_request(void **state)
 	}
 	assert_string_equal(v->rec.text, "");
 	vd_send(v, 999, payload, 100);
-	is_over(v);
+	vd_is_over(v);
 }
 
 /* covers: VHU-DEV-52 */
@@ -174,14 +156,14 @@ static void in_band_notifications_without_what_they_need(void **state)
 	uint64_t pf = VU_PF(INBAND_NOTIFICATIONS);
 
 	vd_send(v, VU_SET_PROTOCOL_FEATURES, &pf, 8);
-	is_over(v);
+	vd_is_over(v);
 }
 
 static void kick_before_addr(void **state)
 {
 	struct vhudev *v = *state;
 
-	working(v);
+	vd_working(v);
 	assert_int_equal(vd_kick(v, 2), 1);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_NUM, 2, 8), 0);
 	assert_int_equal(vd_kick(v, 2), 1);
@@ -193,9 +175,9 @@ static void lie_without_need_reply_ends_the_connection(void **state)
 	struct vhudev *v = *state;
 	struct vu_vring_state s = {.index = 77, .num = 8};
 
-	working(v);
+	vd_working(v);
 	vd_send(v, VU_SET_VRING_NUM, &s, sizeof(s));
-	is_over(v);
+	vd_is_over(v);
 	assert_int_equal(v->rec.losses, 1);
 }
 
@@ -220,7 +202,7 @@ static void hang_up_in_mid_message(void **state)
 	uint32_t head[3] = {VU_SET_FEATURES, VU_VERSION, 8};
 	struct vhudev *v = *state;
 
-	working(v);
+	vd_working(v);
 	raw_bytes(v->sock, head, 12, NULL, 0);
 	raw_bytes(v->sock, "abc", 3, NULL, 0);
 	vd_pump(v);
@@ -236,7 +218,7 @@ static void hang_up_while_an_answer_is_owed(void **state)
 	struct vhudev *v = *state;
 	struct vu_vring_state s = {.index = 1};
 
-	working(v);
+	vd_working(v);
 	v->rec.hold = true;
 	vd_send(v, VU_GET_VRING_BASE, &s, sizeof(s));
 	assert_int_equal(v->rec.stopping, 1);
@@ -265,7 +247,7 @@ static void channel_answers_what_was_not_asked(void **state)
 	uint64_t zero = 0;
 	int sv[2];
 
-	working(v);
+	vd_working(v);
 	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
 		assert_int_equal(
 		    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
@@ -291,7 +273,7 @@ static void channel_that_is_never_read(void **state)
 	int sv[2], p[2];
 	char junk[4096] = {0};
 
-	working(v);
+	vd_working(v);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
 	while (send(sv[1], junk, sizeof(junk), MSG_DONTWAIT) > 0)

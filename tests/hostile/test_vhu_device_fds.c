@@ -21,24 +21,6 @@
 #include "wire/virtio.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, vd_set_up, vd_tear_down)
-/* What is left of a connection that was ended for a lie. */
-static void is_over(struct vhudev *v)
-{
-	vd_pump(v);
-	assert_true(raw_closed(v->sock));
-	assert_non_null(strstr(v->rec.logged, "connection ended"));
-	assert_null(v->rec.table);
-}
-
-static void working(struct vhudev *v)
-{
-	vd_negotiate(v, VD_PF_ALL | VU_PF(STATUS), VD_FEATURES);
-	vd_share(v);
-	assert_int_equal(vd_ask_u64(v, VU_SET_STATUS, 15), 0);
-	vd_start(v, 1);
-	v->rec.logged[0] = '\0';
-}
-
 /* covers: VHU-DEV-03, VHU-DEV-02 */
 static void fd_extra(void **state)
 {
@@ -54,7 +36,7 @@ static void fd_extra(void **state)
 	int p[2];
 	char byte;
 
-	working(v);
+	vd_working(v);
 	rec_clear(&v->rec);
 	for (unsigned i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
 		assert_int_equal(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0);
@@ -77,13 +59,13 @@ static void fds_more_than_anyone_takes(void **state)
 	unsigned open;
 	int fds[12];
 
-	working(v);
+	vd_working(v);
 	open = raw_fd_cnt();
 	for (unsigned i = 0; i < 12; i++)
 		fds[i] = v->mem;
 	raw_send(v->sock, VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY,
 		 &(struct vu_mem_table){.num = 8}, 264, fds, 12);
-	is_over(v);
+	vd_is_over(v);
 	/* the connection and the ring's two went, nothing came */
 	assert_true(raw_fd_cnt() < open);
 }
@@ -97,13 +79,13 @@ static void fd_missing(void **state)
 	struct vu_mem_reg m = {
 	    .region = {VD_GUEST + VD_MEM, 0x1000, VD_USER + VD_MEM, 0}};
 
-	working(v);
+	vd_working(v);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(vd_ask_u64(v, requests[i], 0), 1);
 	assert_int_equal(vd_ask(v, VU_SET_BACKEND_REQ_FD, NULL, 0), 1);
 	assert_int_equal(vd_ask(v, VU_ADD_MEM_REG, &m, sizeof(m)), 1);
 	vd_send(v, VU_SET_BACKEND_REQ_FD, NULL, 0);
-	is_over(v);
+	vd_is_over(v);
 }
 
 static unsigned inheritable(void)
@@ -126,7 +108,7 @@ static void fds_are_close_on_exec(void **state)
 	uint64_t idx = 1;
 	int fd = eventfd(0, 0);
 
-	working(v);
+	vd_working(v);
 	assert_int_equal(inheritable(), before + 1);
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_ERR, &idx, 8, fd), 0);
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_CALL, &idx, 8, fd), 0);
@@ -142,7 +124,7 @@ static void kick_fd_is_something_else(void **state)
 	uint64_t idx = 1;
 	int p[2];
 
-	working(v);
+	vd_working(v);
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, p[0]), 1);
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_KICK, &idx, 8, v->sock), 1);
@@ -163,7 +145,7 @@ static void memory_is_no_file(void **state)
 	    .region = {VD_GUEST + VD_MEM, 0x1000, VD_USER + VD_MEM, 0}};
 	int p[2];
 
-	working(v);
+	vd_working(v);
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), p[0]), 1);
 	assert_int_equal(vd_ask_fd(v, VU_ADD_MEM_REG, &m, sizeof(m), v->sock),

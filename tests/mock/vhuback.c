@@ -321,3 +321,21 @@ void vb_go(struct vhuback *b)
 	}
 	assert_int_equal(VB_RUN(b, ops->set_status(b->t, 15)), 0);
 }
+
+int vb_map(struct vhuback *b, unsigned i)
+{
+	struct virtiofs_region m = vb_region(b, i);
+	uint64_t addr = 0;
+	int r = VB_RUN(b, b->t->cli->map(b->t, &m, &addr));
+
+	if (r >= 0)
+		assert_int_equal(addr, (uintptr_t)m.addr);
+	return r;
+}
+
+int vb_unmap(struct vhuback *b, unsigned i)
+{
+	uint64_t addr = (uintptr_t)vb_region(b, i).addr;
+
+	return VB_RUN(b, b->t->cli->unmap(b->t, addr));
+}

@@ -66,6 +66,9 @@ void vb_serve(struct vhuback *b);
 /* A region of the shared memory. */
 struct virtiofs_region vb_region(struct vhuback *b, unsigned i);
 struct vtfs_queue_setup vb_queue(struct vhuback *b, unsigned vq);
+/* That region through the transport's ops; its address is checked. */
+int vb_map(struct vhuback *b, unsigned i);
+int vb_unmap(struct vhuback *b, unsigned i);
 /* How often a request was heard, and the last one (NULL: never). */
 unsigned vb_heard(const struct vhuback *b, uint32_t request);
 const struct raw_msg *vb_last(const struct vhuback *b, uint32_t request);

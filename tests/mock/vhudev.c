@@ -180,3 +180,43 @@ void vd_start(struct vhudev *v, unsigned index)
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_ENABLE, index, 1), 0);
 	assert_true(v->rec.started[index]);
 }
+
+uint64_t vd_base(struct vhudev *v, unsigned index)
+{
+	struct vu_vring_state s = {.index = index};
+	uint64_t r;
+
+	vd_send(v, VU_GET_VRING_BASE, &s, sizeof(s));
+	r = vd_status(v, VU_GET_VRING_BASE);
+	assert_int_equal((uint32_t)r, index);
+	return r >> 32;
+}
+
+uint64_t vd_enable(struct vhudev *v, unsigned index, unsigned on)
+{
+	return vd_ask_state(v, VU_SET_VRING_ENABLE, index, on);
+}
+
+void vd_ready(struct vhudev *v, uint64_t features)
+{
+	vd_negotiate(v, VD_PF_ALL, features);
+	vd_share(v);
+	rec_clear(&v->rec);
+}
+
+void vd_working(struct vhudev *v)
+{
+	vd_negotiate(v, VD_PF_ALL | VU_PF(STATUS), VD_FEATURES);
+	vd_share(v);
+	assert_int_equal(vd_ask_u64(v, VU_SET_STATUS, 15), 0);
+	vd_start(v, 1);
+	v->rec.logged[0] = '\0';
+}
+
+void vd_is_over(struct vhudev *v)
+{
+	vd_pump(v);
+	assert_true(raw_closed(v->sock));
+	assert_non_null(strstr(v->rec.logged, "connection ended"));
+	assert_null(v->rec.table);
+}

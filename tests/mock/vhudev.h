@@ -51,8 +51,18 @@ uint64_t vd_get(struct vhudev *v, uint32_t request);
 /* The one reply that waits. */
 uint64_t vd_status(struct vhudev *v, uint32_t request);
 
+/* GET_VRING_BASE, and VRING_ENABLE with its acknowledgement. */
+uint64_t vd_base(struct vhudev *v, unsigned index);
+uint64_t vd_enable(struct vhudev *v, unsigned index, unsigned on);
+
 /* Protocol features, then features; with their acknowledgement. */
 void vd_negotiate(struct vhudev *v, uint64_t protocol, uint64_t features);
+/* Negotiated and shared, and nothing recorded of it. */
+void vd_ready(struct vhudev *v, uint64_t features);
+/* Negotiated, shared, DRIVER_OK, ring 1 runs; nothing logged. */
+void vd_working(struct vhudev *v);
+/* The connection was ended for a lie. */
+void vd_is_over(struct vhudev *v);
 /* ADD_MEM_REG of all of mem. */
 void vd_share(struct vhudev *v);
 struct vu_vring_addr vd_addr(unsigned index);

@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -169,121 +168,6 @@ static void push_is_seen_after_publish_only(void **state)
 	raw_stop(&r);
 }
 
-/* covers: PACK-BTH-09 */
-static void driver_event_enables_and_disables(void **state)
-{
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_PACKED, NUM, NUM);
-	for (unsigned i = 0; i < 1000; i++) {
-		uint16_t flags = (uint16_t)(i % 4);
-
-		/* 2 and 3 mean nothing without EVENT_IDX. */
-		raw_put16(raw_drv_event(&r), (uint16_t)(i * 40503));
-		raw_put16(raw_drv_event(&r) + 2, flags);
-		assert_int_equal(serve(&r, 1 + i % 3, 0, 1), flags != 1);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-BTH-08, PACK-BTH-09 */
-static void driver_event_names_a_slot(void **state)
-{
-	uint32_t seed = 3;
-	uint32_t pos = 0; /* below 2 * NUM: the second round has wrap 0 */
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_PACKED | VTFS_VQ_EVENT, NUM, NUM);
-	raw_put16(raw_drv_event(&r) + 2, 2);
-	for (unsigned i = 0; i < 20000; i++) {
-		uint32_t ahead, at;
-		unsigned cnt;
-
-		seed = seed * 1664525 + 1013904223;
-		ahead = (seed >> 20) % (2 * NUM);
-		cnt = 1 + (seed >> 8) % NUM;
-		at = (pos + ahead) % (2 * NUM);
-		raw_put16(raw_drv_event(&r),
-			  (uint16_t)(at % NUM | (at < NUM ? RAW_WRAP : 0)));
-		assert_int_equal(serve(&r, cnt, 0, 1), ahead < cnt);
-		pos = (pos + cnt) % (2 * NUM);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-DEV-18 */
-static void arm_and_disarm_by_flags(void **state)
-{
-	struct vtfs_chain c;
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_PACKED, NUM, NUM);
-	for (unsigned i = 0; i < 100; i++) {
-		vtfs_vq_dev_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_dev_event(&r) + 2), 1);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_dev_event(&r) + 2), 0);
-		send(&r, 1, 0);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 1);
-		pop(&r, &c);
-		vtfs_vq_dev_push(r.vq, c.id, c.ring_cnt, 1);
-		vtfs_vq_dev_publish(r.vq);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-BTH-07, PACK-DEV-18 */
-static void arm_names_the_next_slot(void **state)
-{
-	struct rawring r;
-	uint32_t pos = 0;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_PACKED | VTFS_VQ_EVENT, NUM, NUM);
-	for (unsigned i = 0; i < 1000; i++) {
-		unsigned cnt = 1 + i * i % NUM;
-
-		vtfs_vq_dev_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_dev_event(&r) + 2), 1);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_dev_event(&r)),
-				 pos % NUM | (pos < NUM ? RAW_WRAP : 0));
-		assert_int_equal(raw_get16(raw_dev_event(&r) + 2), 2);
-		serve(&r, cnt, 0, 1);
-		pos = (pos + cnt) % (2 * NUM);
-	}
-	raw_stop(&r);
-}
-
-/* With every page away but that of the next slot, polling goes on.
- * covers: PACK-BTH-05 */
-static void polls_the_next_slot_alone(void **state)
-{
-	enum { BIG = 1024, PER_PAGE = 4096 / 16, PAGES = BIG / PER_PAGE };
-	struct vtfs_chain c;
-	unsigned char *ring;
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_PACKED, BIG, NUM);
-	ring = r.mem.view[RINGMEM_DEV].desc;
-	for (unsigned i = 0; i < 3 * BIG; i++) {
-		unsigned char *page = ring + i % BIG / PER_PAGE * 4096;
-
-		if (i % PER_PAGE == 0) {
-			mprotect(ring, PAGES * 4096, PROT_NONE);
-			mprotect(page, 4096, PROT_READ | PROT_WRITE);
-		}
-		assert_int_equal(vtfs_vq_dev_pop(r.vq, r.mem.table, &c), 0);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 0);
-		serve(&r, 1, 0, 1);
-	}
-	raw_stop(&r);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,11 +176,6 @@ int main(void)
 	    cmocka_unit_test(write_says_that_len_counts),
 	    cmocka_unit_test(order_is_that_of_the_ring_then_of_push),
 	    cmocka_unit_test(push_is_seen_after_publish_only),
-	    cmocka_unit_test(driver_event_enables_and_disables),
-	    cmocka_unit_test(driver_event_names_a_slot),
-	    cmocka_unit_test(arm_and_disarm_by_flags),
-	    cmocka_unit_test(arm_names_the_next_slot),
-	    cmocka_unit_test(polls_the_next_slot_alone),
 	};
 
 	return cmocka_run_group_tests_name("vq/packed_dev", tests, NULL, NULL);

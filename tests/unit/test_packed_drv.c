@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -27,17 +26,6 @@ static int send(struct rawring *r, unsigned cnt, uint16_t token)
 {
 	add(r, cnt, token);
 	return vtfs_vq_drv_publish(r->vq);
-}
-
-static void finish(struct rawring *r, uint32_t len)
-{
-	uint16_t id, cnt, token;
-	uint32_t got;
-
-	assert_int_equal(raw_take(r, &id, &cnt), 1);
-	raw_return(r, id, len, cnt);
-	assert_int_equal(vtfs_vq_drv_get(r->vq, &token, &got), 1);
-	assert_int_equal(got, len);
 }
 
 static uint16_t flags_at(const struct rawring *r, uint32_t slot)
@@ -238,99 +226,6 @@ static void next_in_used_descriptors_is_ignored(void **state)
 	raw_stop(&r);
 }
 
-/* covers: PACK-BTH-09 */
-static void device_event_enables_and_disables(void **state)
-{
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_PACKED, NUM, 0);
-	for (unsigned i = 0; i < 1000; i++) {
-		uint16_t flags = (uint16_t)(i % 4);
-
-		raw_put16(raw_dev_event(&r), (uint16_t)(i * 40503));
-		raw_put16(raw_dev_event(&r) + 2, flags);
-		assert_int_equal(send(&r, 1 + i % 3, 0), flags != 1);
-		finish(&r, 1);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-BTH-08, PACK-BTH-09 */
-static void device_event_names_a_slot(void **state)
-{
-	uint32_t seed = 3;
-	uint32_t pos = 0; /* below 2 * NUM: the second round has wrap 0 */
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_PACKED | VTFS_VQ_EVENT, NUM, 0);
-	raw_put16(raw_dev_event(&r) + 2, 2);
-	for (unsigned i = 0; i < 20000; i++) {
-		uint32_t ahead, at;
-		unsigned cnt;
-
-		seed = seed * 1664525 + 1013904223;
-		ahead = (seed >> 20) % (2 * NUM);
-		cnt = 1 + (seed >> 8) % NUM;
-		at = (pos + ahead) % (2 * NUM);
-		raw_put16(raw_dev_event(&r),
-			  (uint16_t)(at % NUM | (at < NUM ? RAW_WRAP : 0)));
-		assert_int_equal(send(&r, cnt, 0), ahead < cnt);
-		finish(&r, 1);
-		pos = (pos + cnt) % (2 * NUM);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-DRV-11 */
-static void arm_and_disarm_by_flags(void **state)
-{
-	uint16_t id, cnt, token;
-	struct rawring r;
-	uint32_t len;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_PACKED, NUM, 0);
-	for (unsigned i = 0; i < 100; i++) {
-		vtfs_vq_drv_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_drv_event(&r) + 2), 1);
-		send(&r, 1, 0);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_drv_event(&r) + 2), 0);
-		assert_int_equal(raw_take(&r, &id, &cnt), 1);
-		raw_return(&r, id, 1, cnt);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 1);
-		assert_int_equal(raw_get16(raw_drv_event(&r) + 2), 0);
-		assert_int_equal(vtfs_vq_drv_get(r.vq, &token, &len), 1);
-	}
-	raw_stop(&r);
-}
-
-/* covers: PACK-BTH-07 */
-static void arm_names_the_next_slot(void **state)
-{
-	struct rawring r;
-	uint32_t pos = 0;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_PACKED | VTFS_VQ_EVENT, NUM, 0);
-	for (unsigned i = 0; i < 1000; i++) {
-		unsigned cnt = 1 + i * i % NUM;
-
-		vtfs_vq_drv_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_drv_event(&r) + 2), 1);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_drv_event(&r)),
-				 pos % NUM | (pos < NUM ? RAW_WRAP : 0));
-		assert_int_equal(raw_get16(raw_drv_event(&r) + 2), 2);
-		send(&r, cnt, 0);
-		finish(&r, 1);
-		pos = (pos + cnt) % (2 * NUM);
-	}
-	raw_stop(&r);
-}
-
 /* covers: PACK-BTH-04 */
 static void ring_of_zeroes_has_nothing_used(void **state)
 {
@@ -347,33 +242,6 @@ static void ring_of_zeroes_has_nothing_used(void **state)
 	raw_stop(&r);
 }
 
-/* covers: PACK-BTH-05 */
-static void polls_the_next_slot_alone(void **state)
-{
-	enum { BIG = 1024, PER_PAGE = 4096 / 16, PAGES = BIG / PER_PAGE };
-	unsigned char *ring;
-	uint16_t token;
-	struct rawring r;
-	uint32_t len;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_PACKED, BIG, 0);
-	ring = r.mem.view[RINGMEM_DRV].desc;
-	for (unsigned i = 0; i < 3 * BIG; i++) {
-		unsigned char *page = ring + i % BIG / PER_PAGE * 4096;
-
-		if (i % PER_PAGE == 0) {
-			mprotect(ring, PAGES * 4096, PROT_NONE);
-			mprotect(page, 4096, PROT_READ | PROT_WRITE);
-		}
-		send(&r, 1, 0);
-		assert_int_equal(vtfs_vq_drv_get(r.vq, &token, &len), 0);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 0);
-		finish(&r, 1);
-	}
-	raw_stop(&r);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -384,12 +252,7 @@ int main(void)
 	    cmocka_unit_test(slots_in_flight_are_left_alone),
 	    cmocka_unit_test(len_without_write_is_0),
 	    cmocka_unit_test(next_in_used_descriptors_is_ignored),
-	    cmocka_unit_test(device_event_enables_and_disables),
-	    cmocka_unit_test(device_event_names_a_slot),
-	    cmocka_unit_test(arm_and_disarm_by_flags),
-	    cmocka_unit_test(arm_names_the_next_slot),
 	    cmocka_unit_test(ring_of_zeroes_has_nothing_used),
-	    cmocka_unit_test(polls_the_next_slot_alone),
 	};
 
 	return cmocka_run_group_tests_name("vq/packed_drv", tests, NULL, NULL);

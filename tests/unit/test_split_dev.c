@@ -91,104 +91,6 @@ static void flags_1_never_notifies(void **state)
 	raw_stop(&r);
 }
 
-/* covers: SPLIT-DEV-13 */
-static void used_event_is_ignored_without_event_idx(void **state)
-{
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, 0, NUM, 4);
-	for (unsigned i = 0; i < 2000; i++) {
-		raw_put16(raw_used_event(&r), (uint16_t)(i * 40503));
-		raw_put16(raw_avail_flags(&r), i & 1);
-		serve(&r, 1, 1);
-		assert_int_equal(vtfs_vq_dev_publish(r.vq), !(i & 1));
-	}
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DEV-16, SPLIT-DEV-17, SPLIT-DEV-18 */
-static void event_idx_notifies_when_used_event_is_crossed(void **state)
-{
-	uint32_t seed = 1;
-	uint16_t used = 0;
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_EVENT, NUM, 4);
-	for (int i = 0; i < 40000; i++) {
-		uint16_t ahead;
-		unsigned n;
-
-		seed = seed * 1664525 + 1013904223;
-		ahead = seed >> 24 & 15;
-		n = 1 + (seed >> 16) % NUM;
-		raw_put16(raw_avail_flags(&r), seed >> 12 & 1);
-		/* The used element with this index is waited for. */
-		raw_put16(raw_used_event(&r), (uint16_t)(used + ahead));
-		serve(&r, n, 1);
-		assert_int_equal(vtfs_vq_dev_publish(r.vq), ahead < n);
-		used = (uint16_t)(used + n);
-	}
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DEV-23, SPLIT-DEV-24, SPLIT-DEV-28 */
-static void arm_and_disarm_by_flags(void **state)
-{
-	unsigned char *other;
-	struct vtfs_chain c;
-	struct raw_part p;
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, 0, NUM, 4);
-	p = (struct raw_part){raw_addr(&r, 0), 64, RAW_WRITE};
-	/* The event index is not ours to write then. */
-	other = r.mem.view[RINGMEM_DEV].device;
-	raw_put16(other + 4 + 8 * NUM, 0x1234);
-	for (unsigned i = 0; i < 100; i++) {
-		vtfs_vq_dev_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_used_flags(&r)), 1);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_used_flags(&r)), 0);
-		vtfs_vq_dev_disarm(r.vq);
-		raw_send(&r, &p, 1, 0);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 1);
-		assert_int_equal(raw_get16(raw_used_flags(&r)), 0);
-		assert_int_equal(vtfs_vq_dev_pop(r.vq, r.mem.table, &c), 1);
-		vtfs_vq_dev_push(r.vq, c.id, c.ring_cnt, 0);
-		vtfs_vq_dev_publish(r.vq);
-	}
-	assert_int_equal(raw_get16(raw_avail_event(&r)), 0x1234);
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DEV-25, SPLIT-DEV-28 */
-static void arm_names_the_next_index(void **state)
-{
-	struct raw_part p;
-	struct vtfs_chain c;
-	struct rawring r;
-
-	(void)state;
-	raw_driver_start(&r, VTFS_VQ_EVENT, NUM, 4);
-	p = (struct raw_part){raw_addr(&r, 0), 64, RAW_WRITE};
-	for (uint32_t i = 0; i < 70000; i++) {
-		vtfs_vq_dev_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_used_flags(&r)), 0);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_avail_event(&r)), (uint16_t)i);
-		assert_int_equal(raw_get16(raw_used_flags(&r)), 0);
-		raw_send(&r, &p, 1, 0);
-		assert_int_equal(vtfs_vq_dev_arm(r.vq), 1);
-		assert_int_equal(vtfs_vq_dev_pop(r.vq, r.mem.table, &c), 1);
-		vtfs_vq_dev_push(r.vq, c.id, c.ring_cnt, 0);
-		vtfs_vq_dev_publish(r.vq);
-	}
-	raw_stop(&r);
-}
-
 /* Descriptors are looked at once the index says so, and no earlier: what is
  * there before is anything. */
 static void descriptors_before_the_index_are_not_read(void **state)
@@ -217,10 +119,6 @@ int main(void)
 	    cmocka_unit_test(push_is_seen_after_publish_only),
 	    cmocka_unit_test(flags_0_notifies_of_every_batch),
 	    cmocka_unit_test(flags_1_never_notifies),
-	    cmocka_unit_test(used_event_is_ignored_without_event_idx),
-	    cmocka_unit_test(event_idx_notifies_when_used_event_is_crossed),
-	    cmocka_unit_test(arm_and_disarm_by_flags),
-	    cmocka_unit_test(arm_names_the_next_index),
 	    cmocka_unit_test(descriptors_before_the_index_are_not_read),
 	};
 

@@ -82,96 +82,6 @@ static void batch_is_one_index_and_one_kick(void **state)
 	raw_stop(&r);
 }
 
-/* covers: SPLIT-DRV-26, SPLIT-DRV-25, SPLIT-DRV-27 */
-static void kicks_follow_flags_without_event_idx(void **state)
-{
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, 0, NUM, 0);
-	for (unsigned i = 0; i < 2000; i++) {
-		raw_put16(raw_avail_event(&r), (uint16_t)(i * 40503));
-		raw_put16(raw_used_flags(&r), i & 1);
-		add(&r, 0);
-		assert_int_equal(vtfs_vq_drv_publish(r.vq), !(i & 1));
-		finish(&r, 1);
-	}
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DRV-28, SPLIT-DRV-29, SPLIT-DRV-30 */
-static void event_idx_kicks_when_avail_event_is_crossed(void **state)
-{
-	uint32_t seed = 1;
-	uint16_t avail = 0;
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_EVENT, NUM, 0);
-	for (int i = 0; i < 40000; i++) {
-		uint16_t ahead;
-		unsigned n;
-
-		seed = seed * 1664525 + 1013904223;
-		ahead = seed >> 24 & 15;
-		n = 1 + (seed >> 16) % NUM;
-		raw_put16(raw_used_flags(&r), seed >> 12 & 1);
-		raw_put16(raw_avail_event(&r), (uint16_t)(avail + ahead));
-		for (uint16_t t = 0; t < n; t++)
-			add(&r, t);
-		assert_int_equal(vtfs_vq_drv_publish(r.vq), ahead < n);
-		finish(&r, n);
-		avail = (uint16_t)(avail + n);
-	}
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DRV-13, SPLIT-DRV-14, SPLIT-DRV-34 */
-static void arm_and_disarm_by_flags(void **state)
-{
-	uint16_t id, cnt, token;
-	uint32_t len;
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, 0, NUM, 0);
-	for (unsigned i = 0; i < 100; i++) {
-		vtfs_vq_drv_disarm(r.vq);
-		assert_int_equal(raw_get16(raw_avail_flags(&r)), 1);
-		add(&r, 0);
-		vtfs_vq_drv_publish(r.vq);
-		assert_int_equal(raw_get16(raw_avail_flags(&r)), 1);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_avail_flags(&r)), 0);
-		assert_int_equal(raw_take(&r, &id, &cnt), 1);
-		raw_return(&r, id, 1, cnt);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 1);
-		assert_int_equal(vtfs_vq_drv_get(r.vq, &token, &len), 1);
-		assert_int_equal(raw_get16(raw_avail_flags(&r)), 0);
-		assert_int_equal(raw_get16(raw_used_event(&r)), 0);
-	}
-	raw_stop(&r);
-}
-
-/* covers: SPLIT-DRV-15, SPLIT-DRV-16, SPLIT-DRV-34 */
-static void arm_names_the_next_index(void **state)
-{
-	struct rawring r;
-
-	(void)state;
-	raw_device_start(&r, VTFS_VQ_EVENT, NUM, 0);
-	for (uint32_t i = 0; i < 70000; i++) {
-		vtfs_vq_drv_disarm(r.vq);
-		add(&r, 0);
-		vtfs_vq_drv_publish(r.vq);
-		assert_int_equal(vtfs_vq_drv_arm(r.vq), 0);
-		assert_int_equal(raw_get16(raw_used_event(&r)), (uint16_t)i);
-		assert_int_equal(raw_get16(raw_avail_flags(&r)), 0);
-		finish(&r, 1);
-	}
-	raw_stop(&r);
-}
-
 /* Nothing is there, however often somebody says so. covers: SPLIT-DRV-17 */
 static void get_without_elements_gets_none(void **state)
 {
@@ -194,10 +104,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(chain_byte_by_byte),
 	    cmocka_unit_test(batch_is_one_index_and_one_kick),
-	    cmocka_unit_test(kicks_follow_flags_without_event_idx),
-	    cmocka_unit_test(event_idx_kicks_when_avail_event_is_crossed),
-	    cmocka_unit_test(arm_and_disarm_by_flags),
-	    cmocka_unit_test(arm_names_the_next_index),
 	    cmocka_unit_test(get_without_elements_gets_none),
 	};
 

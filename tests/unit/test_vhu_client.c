@@ -26,23 +26,6 @@ static bool readable(struct vhuback *b)
 	return poll(&p, 1, 0) == 1;
 }
 
-static int map(struct vhuback *b, unsigned i)
-{
-	struct virtiofs_region m = vb_region(b, i);
-	uint64_t addr = 0;
-	int r = VB_RUN(b, b->t->cli->map(b->t, &m, &addr));
-
-	if (r >= 0)
-		assert_int_equal(addr, (uintptr_t)m.addr);
-	return r;
-}
-
-static int unmap(struct vhuback *b, unsigned i)
-{
-	return VB_RUN(b,
-		      b->t->cli->unmap(b->t, (uintptr_t)vb_region(b, i).addr));
-}
-
 /* ---- connecting ---- */
 
 /* covers: VHU-DRV-04, VHU-DRV-03, VHU-BTH-01 */
@@ -230,7 +213,7 @@ static void regions_are_added_and_removed_singly(void **state)
 	uint64_t addr, val;
 
 	vb_connect(b);
-	assert_int_equal(map(b, 2), 0);
+	assert_int_equal(vb_map(b, 2), 0);
 	m = vb_last(b, VU_ADD_MEM_REG);
 	assert_int_equal(m->size, 40);
 	assert_int_equal(m->fd_cnt, 1);
@@ -246,12 +229,12 @@ static void regions_are_added_and_removed_singly(void **state)
 	assert_int_equal(val, addr);
 	memcpy(&val, m->bytes + 32, 8);
 	assert_int_equal(val, 0x20000);
-	assert_int_equal(unmap(b, 2), 0);
+	assert_int_equal(vb_unmap(b, 2), 0);
 	m = vb_last(b, VU_REM_MEM_REG);
 	assert_int_equal(m->size, 40);
 	assert_int_equal(m->fd_cnt, 0);
 	assert_int_equal(m->reg.region.guest_addr, addr);
-	assert_int_equal(unmap(b, 2), -ENOENT);
+	assert_int_equal(vb_unmap(b, 2), -ENOENT);
 }
 
 /* covers: VHU-DRV-06 */
@@ -261,12 +244,12 @@ static void regions_stay_within_the_slots(void **state)
 
 	b->slots = 2;
 	vb_connect(b);
-	assert_int_equal(map(b, 0), 0);
-	assert_int_equal(map(b, 1), 0);
-	assert_int_equal(map(b, 2), -ENOSPC);
+	assert_int_equal(vb_map(b, 0), 0);
+	assert_int_equal(vb_map(b, 1), 0);
+	assert_int_equal(vb_map(b, 2), -ENOSPC);
 	assert_int_equal(vb_heard(b, VU_ADD_MEM_REG), 2);
-	assert_int_equal(unmap(b, 0), 0);
-	assert_int_equal(map(b, 2), 0);
+	assert_int_equal(vb_unmap(b, 0), 0);
+	assert_int_equal(vb_map(b, 2), 0);
 	assert_int_equal(vb_heard(b, VU_SET_MEM_TABLE), 0);
 }
 
@@ -278,15 +261,15 @@ static void without_slots_whole_tables_are_sent(void **state)
 
 	b->pf &= ~VU_PF(CONFIGURE_MEM_SLOTS);
 	vb_connect(b);
-	assert_int_equal(map(b, 0), 0);
-	assert_int_equal(map(b, 1), 0);
+	assert_int_equal(vb_map(b, 0), 0);
+	assert_int_equal(vb_map(b, 1), 0);
 	m = vb_last(b, VU_SET_MEM_TABLE);
 	assert_int_equal(m->size, 8 + 64);
 	assert_int_equal(m->mem.num, 2);
 	assert_int_equal(m->fd_cnt, 2);
 	assert_int_equal(m->fds_at, 0);
 	assert_int_equal(m->mem.regions[1].mmap_offset, 0x10000);
-	assert_int_equal(unmap(b, 0), 0);
+	assert_int_equal(vb_unmap(b, 0), 0);
 	m = vb_last(b, VU_SET_MEM_TABLE);
 	assert_int_equal(m->mem.num, 1);
 	assert_int_equal(m->mem.regions[0].guest_addr,
@@ -358,7 +341,7 @@ static void memory_that_can_not_be_shared_is_refused(void **state)
 	m.len = 0;
 	assert_int_equal(b->t->cli->map(b->t, &m, &addr), -EINVAL);
 	assert_int_equal(b->cnt, 0);
-	assert_int_equal(map(b, 0), 0);
+	assert_int_equal(vb_map(b, 0), 0);
 }
 
 static void region_the_back_end_refused_is_not_shared(void **state)
@@ -368,10 +351,10 @@ static void region_the_back_end_refused_is_not_shared(void **state)
 	vb_connect(b);
 	b->lie_at = VU_ADD_MEM_REG;
 	b->lie = VB_REFUSE;
-	assert_int_equal(map(b, 0), -EIO);
+	assert_int_equal(vb_map(b, 0), -EIO);
 	assert_non_null(strstr(virtiofs_last_error(), "ADD_MEM_REG"));
 	b->lie = VB_HONEST;
-	assert_int_equal(map(b, 0), 0);
+	assert_int_equal(vb_map(b, 0), 0);
 }
 
 int main(void)

@@ -36,23 +36,6 @@ static int set_status(struct vhuback *b, uint8_t s)
 	return VB_RUN(b, b->t->cli->set_status(b->t, s));
 }
 
-static int map(struct vhuback *b, unsigned i)
-{
-	struct virtiofs_region m = vb_region(b, i);
-	uint64_t addr = 0;
-	int r = VB_RUN(b, b->t->cli->map(b->t, &m, &addr));
-
-	if (r >= 0)
-		assert_int_equal(addr, (uintptr_t)m.addr);
-	return r;
-}
-
-static int unmap(struct vhuback *b, unsigned i)
-{
-	return VB_RUN(b,
-		      b->t->cli->unmap(b->t, (uintptr_t)vb_region(b, i).addr));
-}
-
 /* covers: VHU-BTH-12, VHU-BTH-15, VHU-DRV-02 */
 static void a_queue_is_set_up_message_by_message(void **state)
 {
@@ -335,7 +318,7 @@ static void back_end_that_needs_no_channel_may_close_it(void **state)
 	b->channel = -1;
 	assert_int_equal(b->t->cli->dispatch(b->t), 0);
 	assert_false(readable(b));
-	assert_int_equal(map(b, 0), 0);
+	assert_int_equal(vb_map(b, 0), 0);
 }
 
 /* covers: VHU-DRV-08, VHU-BTH-01, VHU-BTH-04 */
@@ -350,7 +333,7 @@ static void no_message_is_sent_that_was_not_negotiated(void **state)
 	assert_int_equal(stop(b, 0), 0);
 	assert_int_equal(stop(b, 1), 0);
 	assert_int_equal(set_status(b, 0), 0);
-	assert_int_equal(unmap(b, 0), 0);
+	assert_int_equal(vb_unmap(b, 0), 0);
 	for (unsigned i = 0; i < b->cnt; i++) {
 		const struct raw_msg *m = &b->log[i];
 		bool ok = false;
@@ -386,7 +369,7 @@ static void without_reply_ack_a_question_is_the_barrier(void **state)
 	vb_connect(b);
 	vb_serve(b);
 	vb_forget(b);
-	assert_int_equal(map(b, 0), 0);
+	assert_int_equal(vb_map(b, 0), 0);
 	assert_int_equal(b->cnt, 2);
 	assert_int_equal(b->log[0].request, VU_ADD_MEM_REG);
 	assert_int_equal(b->log[0].flags, VU_VERSION);

@@ -21,29 +21,6 @@
 #include "wire/virtio.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, vd_set_up, vd_tear_down)
-static uint64_t base(struct vhudev *v, unsigned index)
-{
-	struct vu_vring_state s = {.index = index};
-	uint64_t r;
-
-	vd_send(v, VU_GET_VRING_BASE, &s, sizeof(s));
-	r = vd_status(v, VU_GET_VRING_BASE);
-	assert_int_equal((uint32_t)r, index);
-	return r >> 32;
-}
-
-static uint64_t enable(struct vhudev *v, unsigned index, unsigned on)
-{
-	return vd_ask_state(v, VU_SET_VRING_ENABLE, index, on);
-}
-
-static void ready(struct vhudev *v, uint64_t features)
-{
-	vd_negotiate(v, VD_PF_ALL, features);
-	vd_share(v);
-	rec_clear(&v->rec);
-}
-
 /* covers: VHU-DEV-24 */
 static void ring_sizes_follow_the_layout(void **state)
 {
@@ -52,7 +29,7 @@ static void ring_sizes_follow_the_layout(void **state)
 	static const uint32_t odd[] = {3, 5, 7, 100, 1000, 1023};
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	for (unsigned i = 0; i < 6; i++) {
 		assert_int_equal(vd_ask_state(v, VU_SET_VRING_NUM, 0, never[i]),
 				 1);
@@ -83,7 +60,7 @@ static void ring_size_is_judged_again_at_start(void **state)
 	vd_ring(v, 0);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_NUM, 0, 3), 0);
 	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES, VD_FEATURES), 0);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_int_equal(vd_kick(v, 0), 1);
 	assert_false(v->rec.started[0]);
 }
@@ -97,7 +74,7 @@ static void ring_addresses_are_the_front_ends_own(void **state)
 	uint64_t desc = VD_USER + 0x3000, used = VD_USER + 0x5000,
 		 avail = VD_USER + 0x4000;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 1);
 	memcpy(a, &index, 4);
 	memcpy(a + 8, &desc, 8);
@@ -105,7 +82,7 @@ static void ring_addresses_are_the_front_ends_own(void **state)
 	memcpy(a + 24, &avail, 8);
 	assert_int_equal(vd_ask(v, VU_SET_VRING_ADDR, a, 40), 0);
 	assert_int_equal(vd_kick(v, 1), 0);
-	assert_int_equal(enable(v, 1, 1), 0);
+	assert_int_equal(vd_enable(v, 1, 1), 0);
 	/* the session gets guest addresses, which its table knows */
 	assert_int_equal(v->rec.setup[1].desc, VD_GUEST + 0x3000);
 	assert_int_equal(v->rec.setup[1].driver, VD_GUEST + 0x4000);
@@ -113,7 +90,7 @@ static void ring_addresses_are_the_front_ends_own(void **state)
 	assert_non_null(vtfs_table_ptr(v->rec.table, VD_GUEST + 0x3000, 128));
 	assert_null(vtfs_table_ptr(v->rec.table, VD_USER + 0x3000, 1));
 	/* and a guest address is none for a ring */
-	assert_int_equal(base(v, 1), 0);
+	assert_int_equal(vd_base(v, 1), 0);
 	desc = VD_GUEST + 0x3000;
 	memcpy(a + 8, &desc, 8);
 	assert_int_equal(vd_ask(v, VU_SET_VRING_ADDR, a, 40), 1);
@@ -126,7 +103,7 @@ static void ring_areas_are_aligned_and_in_one_region(void **state)
 	struct vu_vring_addr good = vd_addr(0), a;
 	unsigned i;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 0);
 	a = good;
 	a.desc += 8; /* 16 */
@@ -150,7 +127,7 @@ static void ring_areas_are_aligned_and_in_one_region(void **state)
 	assert_int_equal(vd_ask(v, VU_SET_VRING_ADDR, &a, sizeof(a)), 1);
 	a.used = UINT64_MAX - 3;
 	assert_int_equal(vd_ask(v, VU_SET_VRING_ADDR, &a, sizeof(a)), 1);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	/* What was refused left the last good address in force. */
 	assert_int_equal(vd_kick(v, 0), 0);
 	for (i = 0; i < 3; i++)
@@ -162,10 +139,10 @@ static void bases_beyond_the_ring_are_refused(void **state)
 {
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 0);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_BASE, 0, 0x10000), 1);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	/* 8 entries, used index 0 */
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_BASE, 0, 9), 0);
 	assert_int_equal(vd_kick(v, 0), 1);
@@ -174,7 +151,7 @@ static void bases_beyond_the_ring_are_refused(void **state)
 	assert_false(v->rec.started[0]);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_BASE, 0, 8), 0);
 	assert_int_equal(vd_kick(v, 0), 0);
-	assert_int_equal(base(v, 0), 8);
+	assert_int_equal(vd_base(v, 0), 8);
 	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES,
 				    VD_FEATURES | VIRTIOFS_F_RING_PACKED),
 			 0);
@@ -193,7 +170,7 @@ static void vring_fds_and_their_absence(void **state)
 	unsigned fds;
 	int fd = vd_eventfd();
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 1);
 	for (unsigned i = 0; i < 3; i++) {
 		uint64_t with = 1, without = 1 | 1 << 8, bad = 1 | 1 << 9;
@@ -206,11 +183,11 @@ static void vring_fds_and_their_absence(void **state)
 		assert_int_equal(vd_ask_fd(v, requests[i], &bad, 8, fd), 1);
 		assert_int_equal(raw_fd_cnt(), fds);
 	}
-	assert_int_equal(enable(v, 1, 1), 0);
+	assert_int_equal(vd_enable(v, 1, 1), 0);
 	assert_true(v->rec.started[1]);
 	assert_true(v->rec.kick_fd[1] >= 0);
 	/* polling */
-	assert_int_equal(base(v, 1), 0);
+	assert_int_equal(vd_base(v, 1), 0);
 	assert_int_equal(vd_ask_u64(v, VU_SET_VRING_KICK, 1 | 1 << 8), 0);
 	assert_true(v->rec.started[1]);
 	assert_int_equal(v->rec.kick_fd[1], -1);
@@ -224,7 +201,7 @@ static void broken_ring_signals_its_error_fd(void **state)
 	uint64_t idx = 1, got = 0;
 	int err = vd_eventfd(), other = vd_eventfd();
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_ERR, &idx, 8, err), 0);
 	idx = 0;
 	assert_int_equal(vd_ask_fd(v, VU_SET_VRING_ERR, &idx, 8, other), 0);
@@ -244,7 +221,7 @@ static void ring_indices_are_checked_in_every_message(void **state)
 	struct vhudev *v = *state;
 	int fd = vd_eventfd();
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	for (unsigned i = 0; i < 5; i++) {
 		struct vu_vring_addr a = vd_addr(0);
 		uint64_t small = bad[i] & 0xff;
@@ -256,7 +233,7 @@ static void ring_indices_are_checked_in_every_message(void **state)
 				 1);
 		assert_int_equal(vd_ask(v, VU_SET_VRING_ADDR, &a, sizeof(a)),
 				 1);
-		assert_int_equal(enable(v, bad[i], 1), 1);
+		assert_int_equal(vd_enable(v, bad[i], 1), 1);
 		assert_int_equal(vd_ask_state(v, VU_GET_VRING_BASE, bad[i], 0),
 				 1);
 		if (small < REC_QUEUES)

@@ -21,29 +21,6 @@
 #include "wire/virtio.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, vd_set_up, vd_tear_down)
-static uint64_t base(struct vhudev *v, unsigned index)
-{
-	struct vu_vring_state s = {.index = index};
-	uint64_t r;
-
-	vd_send(v, VU_GET_VRING_BASE, &s, sizeof(s));
-	r = vd_status(v, VU_GET_VRING_BASE);
-	assert_int_equal((uint32_t)r, index);
-	return r >> 32;
-}
-
-static uint64_t enable(struct vhudev *v, unsigned index, unsigned on)
-{
-	return vd_ask_state(v, VU_SET_VRING_ENABLE, index, on);
-}
-
-static void ready(struct vhudev *v, uint64_t features)
-{
-	vd_negotiate(v, VD_PF_ALL, features);
-	vd_share(v);
-	rec_clear(&v->rec);
-}
-
 /* ---- states ---- */
 
 /* covers: VHU-DEV-33, VHU-DEV-34 */
@@ -51,25 +28,25 @@ static void started_and_enabled_are_independent(void **state)
 {
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 0);
 	assert_false(v->rec.started[0]);
 	/* enabled first */
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_false(v->rec.started[0]);
 	assert_int_equal(vd_kick(v, 0), 0);
 	assert_true(v->rec.started[0]);
 	/* stopped, still enabled */
-	assert_int_equal(base(v, 0), 0);
+	assert_int_equal(vd_base(v, 0), 0);
 	assert_false(v->rec.started[0]);
 	assert_int_equal(vd_kick(v, 0), 0);
 	assert_true(v->rec.started[0]);
 	/* stopped, disabled, then started first */
-	assert_int_equal(base(v, 0), 0);
-	assert_int_equal(enable(v, 0, 0), 0);
+	assert_int_equal(vd_base(v, 0), 0);
+	assert_int_equal(vd_enable(v, 0, 0), 0);
 	assert_int_equal(vd_kick(v, 0), 0);
 	assert_false(v->rec.started[0]);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_true(v->rec.started[0]);
 }
 
@@ -78,11 +55,11 @@ static void disabled_ring_executes_nothing(void **state)
 {
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 1);
 	assert_int_equal(vd_kick(v, 1), 0);
 	assert_string_equal(v->rec.text, "");
-	assert_int_equal(enable(v, 1, 1), 0);
+	assert_int_equal(vd_enable(v, 1, 1), 0);
 	assert_string_equal(v->rec.text, "start 1 1;");
 }
 
@@ -93,15 +70,15 @@ static void ring_starts_with_set_vring_kick_not_with_a_kick(void **state)
 	uint64_t one;
 	int fd;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 0);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_int_equal(vd_kick(v, 0), 0);
 	assert_true(v->rec.started[0]);
 	/* that fd was never written */
 	fd = v->rec.kick_fd[0];
 	assert_int_equal(read(fd, &one, 8), -1);
-	assert_int_equal(base(v, 0), 0);
+	assert_int_equal(vd_base(v, 0), 0);
 	assert_false(v->rec.started[0]);
 	assert_int_equal(vd_kick(v, 0), 0);
 	assert_true(v->rec.started[0]);
@@ -136,14 +113,14 @@ static void enable_switches_one_ring(void **state)
 {
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	for (unsigned i = 0; i < 3; i++)
 		vd_start(v, i);
-	assert_int_equal(enable(v, 2, 0), 0);
+	assert_int_equal(vd_enable(v, 2, 0), 0);
 	assert_true(v->rec.started[0]);
 	assert_true(v->rec.started[1]);
 	assert_false(v->rec.started[2]);
-	assert_int_equal(enable(v, 2, 1), 0);
+	assert_int_equal(vd_enable(v, 2, 1), 0);
 	assert_true(v->rec.started[2]);
 }
 
@@ -153,7 +130,7 @@ static void disable_is_acknowledged_when_the_ring_is_drained(void **state)
 	struct vhudev *v = *state;
 	struct vu_vring_state s = {.index = 1, .num = 0};
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_start(v, 1);
 	v->rec.hold = true;
 	raw_send(v->sock, VU_SET_VRING_ENABLE, VU_VERSION | VU_NEED_REPLY, &s,
@@ -168,7 +145,7 @@ static void disable_is_acknowledged_when_the_ring_is_drained(void **state)
 	assert_int_equal(recv(v->sock, &(char[20]){0}, 20, MSG_DONTWAIT), 20);
 	vd_status(v, VU_GET_FEATURES);
 	/* It goes on where it was. */
-	assert_int_equal(enable(v, 1, 1), 0);
+	assert_int_equal(vd_enable(v, 1, 1), 0);
 	assert_true(v->rec.started[1]);
 	assert_int_equal(v->rec.setup[1].avail_base, 7);
 }
@@ -181,7 +158,7 @@ static void ring_waits_for_memory_and_features(void **state)
 	vd_send(v, VU_SET_PROTOCOL_FEATURES, &pf, 8);
 	vd_ring(v, 0);
 	assert_int_equal(vd_kick(v, 0), 0);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_false(v->rec.started[0]);
 	vd_share(v);
 	assert_false(v->rec.started[0]);
@@ -197,7 +174,7 @@ static void get_vring_base_is_answered_after_the_drain(void **state)
 	struct vhudev *v = *state;
 	struct vu_vring_state s = {.index = 1};
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_start(v, 1);
 	v->rec.hold = true;
 	vd_send(v, VU_GET_VRING_BASE, &s, sizeof(s));
@@ -207,8 +184,8 @@ static void get_vring_base_is_answered_after_the_drain(void **state)
 	vd_pump(v);
 	assert_int_equal(vd_status(v, VU_GET_VRING_BASE), 1 | 1234ULL << 32);
 	/* A ring that doesn't run has its base too. */
-	assert_int_equal(base(v, 1), 1234);
-	assert_int_equal(base(v, 0), 0);
+	assert_int_equal(vd_base(v, 1), 1234);
+	assert_int_equal(vd_base(v, 0), 0);
 }
 
 /* covers: VHU-BTH-13 */
@@ -218,7 +195,7 @@ static void split_base_is_the_avail_index(void **state)
 	uint16_t used;
 	void *p;
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_ring(v, 0);
 	/* The used index is in the ring: 70000 modulo 65536. */
 	p = vtfs_table_ptr(v->rec.table, VD_GUEST + 0x2002, 2);
@@ -226,7 +203,7 @@ static void split_base_is_the_avail_index(void **state)
 	memcpy(p, &used, 2);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_BASE, 0, used), 0);
 	assert_int_equal(vd_kick(v, 0), 0);
-	assert_int_equal(enable(v, 0, 1), 0);
+	assert_int_equal(vd_enable(v, 0, 1), 0);
 	assert_int_equal(v->rec.setup[0].avail_base, used);
 	v->rec.hold = true;
 	raw_send(v->sock, VU_GET_VRING_BASE, VU_VERSION,
@@ -245,16 +222,16 @@ static void packed_base_is_both_indices_and_wrap_counters(void **state)
 					 0x00058003, 0x80050003};
 	struct vhudev *v = *state;
 
-	ready(v, VD_FEATURES | VIRTIOFS_F_RING_PACKED);
+	vd_ready(v, VD_FEATURES | VIRTIOFS_F_RING_PACKED);
 	for (unsigned i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
 		vd_ring(v, 0);
 		assert_int_equal(
 		    vd_ask_state(v, VU_SET_VRING_BASE, 0, bases[i]), 0);
 		assert_int_equal(vd_kick(v, 0), 0);
-		assert_int_equal(enable(v, 0, 1), 0);
+		assert_int_equal(vd_enable(v, 0, 1), 0);
 		assert_int_equal(v->rec.setup[0].avail_base, bases[i] & 0xffff);
 		assert_int_equal(v->rec.setup[0].used_base, bases[i] >> 16);
-		assert_int_equal(base(v, 0), bases[i]);
+		assert_int_equal(vd_base(v, 0), bases[i]);
 	}
 }
 
@@ -268,7 +245,7 @@ static void fds_change_while_a_ring_runs(void **state)
 	int p[2], q[2];
 	int kick = vd_eventfd();
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_start(v, 1);
 	assert_int_equal(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0);
 	assert_int_equal(pipe2(q, O_CLOEXEC | O_NONBLOCK), 0);
@@ -300,7 +277,7 @@ static void size_base_and_place_do_not_change_while_a_ring_runs(void **state)
 	struct vhudev *v = *state;
 	struct vu_vring_addr a = vd_addr(1);
 
-	ready(v, VD_FEATURES);
+	vd_ready(v, VD_FEATURES);
 	vd_start(v, 1);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_NUM, 1, 16), 1);
 	assert_int_equal(vd_ask_state(v, VU_SET_VRING_BASE, 1, 1), 1);
