@@ -24,13 +24,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
 /* The queue goes on. */
 static void still_serves(struct program *p, unsigned vq)
 {
@@ -459,7 +452,7 @@ static void faults_by_the_thousand_are_one_line(void **state)
 	assert_int_equal(p->log_cnt, 1);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, program_tear_down)
 
 int main(void)
 {

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -97,7 +98,7 @@ void program_start(struct program *p, uint64_t features)
 	memset(p->raw.mem + RAW_BUFS, PATTERN, RAW_LEN - RAW_BUFS);
 }
 
-void program_open(struct program *p, uint64_t features)
+static void send_init(struct program *p)
 {
 	const struct fuse_init_in in = {
 	    .major = 7,
@@ -106,18 +107,65 @@ void program_open(struct program *p, uint64_t features)
 	    .flags2 = 0xffffffff,
 	};
 
-	program_start(p, features);
 	send_frame(p, 1, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, CELLS - 1), 0);
 	p->cnt = 0;
+}
+
+void program_open(struct program *p, uint64_t features)
+{
+	program_start(p, features);
+	send_init(p);
 	raw_calls(&p->raw.q[1]);
+}
+
+void program_open_again(struct program *p,
+			void (*answer)(struct fuse_init_out *))
+{
+	p->on_init = answer;
+	send_init(p);
+}
+
+void agree_setxattr_ext(struct fuse_init_out *out)
+{
+	out->flags |= FUSE_SETXATTR_EXT;
 }
 
 void program_stop(struct program *p)
 {
 	virtiofs_device_free(p->dev);
 	raw_fini(&p->raw);
+}
+
+int program_new(void **state)
+{
+	*state = calloc(1, sizeof(struct program));
+	return 0;
+}
+
+int program_set_up(void **state)
+{
+	program_new(state);
+	program_open(*state, 0);
+	return 0;
+}
+
+int program_set_up_keeping(void **state)
+{
+	struct program *p;
+
+	program_set_up(state);
+	p = *state;
+	p->keep = true;
+	return 0;
+}
+
+int program_tear_down(void **state)
+{
+	program_stop(*state);
+	free(*state);
+	return 0;
 }
 
 void program_run(struct program *p)
@@ -207,4 +255,17 @@ void no_reply(struct program *p, unsigned vq)
 	uint32_t id, len;
 
 	assert_false(raw_used(&p->raw.q[vq], &id, &len));
+}
+
+void send_statfs(struct program *p, unsigned vq, unsigned i)
+{
+	send_frame(p, vq, i, FUSE_STATFS, "", 0, 200);
+}
+
+unsigned char *snapshot(struct program *p)
+{
+	unsigned char *copy = malloc(RAW_LEN);
+
+	memcpy(copy, p->raw.mem, RAW_LEN);
+	return copy;
 }

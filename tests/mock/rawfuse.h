@@ -45,7 +45,17 @@ struct program {
 void program_start(struct program *p, uint64_t features);
 /* As above and INIT 7.45 done. */
 void program_open(struct program *p, uint64_t features);
+/* One more INIT, whose answer the given function completes. */
+void program_open_again(struct program *p,
+			void (*answer)(struct fuse_init_out *));
+void agree_setxattr_ext(struct fuse_init_out *out);
 void program_stop(struct program *p);
+/* For cmocka: a program that is not started; open; open and keeping what it
+ * gets; and the end of each. */
+int program_new(void **state);
+int program_set_up(void **state);
+int program_set_up_keeping(void **state);
+int program_tear_down(void **state);
 /* Dispatch until there is nothing to do. */
 void program_run(struct program *p);
 
@@ -67,6 +77,10 @@ uint16_t post_cell(struct program *p, unsigned vq, unsigned i, uint32_t room);
 /* put_frame and post_cell. */
 uint16_t send_frame(struct program *p, unsigned vq, unsigned i, uint32_t opcode,
 		    const void *args, size_t len, uint32_t room);
+
+void send_statfs(struct program *p, unsigned vq, unsigned i);
+/* A copy of everything that the device could write. */
+unsigned char *snapshot(struct program *p);
 
 /* The reply to cell i came back on vq as the next used element: its error, or
  * 1 if it has length 0. Checks header and lengths. */

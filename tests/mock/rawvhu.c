@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "rawvhu.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,18 +118,6 @@ bool raw_closed(int sock)
 	ssize_t n = recv(sock, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
 
 	return n == 0 || (n < 0 && errno == ECONNRESET);
-}
-
-unsigned raw_fd_cnt(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned cnt = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		cnt++;
-	closedir(dir);
-	return cnt;
 }
 
 int raw_memfd(size_t len)

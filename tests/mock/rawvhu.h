@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "leaks.h"
 #include "wire/vhost_user.h"
 
 #define RAW_FDS 16u
@@ -45,7 +46,5 @@ bool raw_quiet(int sock);
 /* The peer has closed; everything before that was read. */
 bool raw_closed(int sock);
 
-/* How many file descriptors this process has open. */
-unsigned raw_fd_cnt(void);
 int raw_memfd(size_t len);
 #endif

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "combo.h"
+#include "leaks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,33 +106,10 @@ uint64_t create(struct fix *f, const char *name, uint64_t *ret_fh)
 
 /* ---- all combinations ---- */
 
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-static unsigned shared_maps(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	char line[512];
-	unsigned n = 0;
-
-	while (fgets(line, sizeof(line), f))
-		n += strstr(line, "memfd:") != NULL;
-	fclose(f);
-	return n;
-}
-
 void over_all(void (*fn)(const struct combo *co))
 {
 	static const uint32_t sizes[] = {4, 8, 128, 1024};
-	unsigned fds = open_fds();
+	unsigned fds = raw_fd_cnt();
 
 	for (unsigned i = 0; i < 16; i++) {
 		struct combo co = {layout, sizes[i & 3]};
@@ -142,8 +119,8 @@ void over_all(void (*fn)(const struct combo *co))
 		if (i & 8)
 			co.features |= VIRTIOFS_F_INDIRECT_DESC;
 		fn(&co);
-		assert_int_equal(open_fds(), fds);
-		assert_int_equal(shared_maps(), 0);
+		assert_int_equal(raw_fd_cnt(), fds);
+		assert_int_equal(raw_memfd_map_cnt(), 0);
 	}
 }
 

@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +21,7 @@
 
 #include <virtiofs/ops.h>
 
+#include "leaks.h"
 #include "memfs.h"
 
 #define PAGE 4096u
@@ -32,29 +32,6 @@ struct fix {
 	struct virtiofs_client *c;
 	unsigned fds;
 };
-
-static unsigned open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-static unsigned shared_maps(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	char line[512];
-	unsigned n = 0;
-
-	while (fgets(line, sizeof(line), f))
-		n += strstr(line, "memfd:") != NULL;
-	fclose(f);
-	return n;
-}
 
 static void __attribute__((noreturn)) serve(const struct fix *f, int ready)
 {
@@ -105,7 +82,7 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/sock", f->dir);
 	snprintf(f->uri, sizeof(f->uri), "vhost-user:%s", f->path);
-	f->fds = open_fds();
+	f->fds = raw_fd_cnt();
 	start_server(f);
 	*state = f;
 	return 0;
@@ -117,8 +94,8 @@ static int tear_down(void **state)
 
 	virtiofs_client_free(f->c);
 	kill_server(f);
-	assert_int_equal(open_fds(), f->fds);
-	assert_int_equal(shared_maps(), 0);
+	assert_int_equal(raw_fd_cnt(), f->fds);
+	assert_int_equal(raw_memfd_map_cnt(), 0);
 	unlink(f->path);
 	rmdir(f->dir);
 	free(f);
@@ -160,7 +137,7 @@ static void sessions_one_after_another(void **state)
 		assert_int_equal(virtiofs_call_lookup(f->c, 1, "file0", &e), 0);
 		virtiofs_client_free(f->c);
 		f->c = NULL;
-		assert_int_equal(open_fds(), f->fds);
+		assert_int_equal(raw_fd_cnt(), f->fds);
 	}
 }
 

@@ -128,3 +128,30 @@ void both_teardown(struct both *b)
 	pthread_mutex_destroy(&b->pipe.lock);
 	pthread_cond_destroy(&b->pipe.cond);
 }
+
+int both_main(const char *title, const struct both_case *cases, unsigned cnt,
+	      uint32_t flags)
+{
+	static struct CMUnitTest tests[32];
+	static uint32_t states[32];
+	static char names[32][80];
+	unsigned n = 0;
+
+	for (uint32_t f = 0; f <= flags; f++) {
+		for (unsigned i = 0; i < cnt && !(f & ~flags); i++, n++) {
+			check(n < VTFS_ARRAY_LEN(tests));
+			snprintf(names[n], sizeof(names[n]), "%s %s%s%s",
+				 cases[i].name,
+				 f & VTFS_VQ_PACKED ? "packed" : "split",
+				 f & VTFS_VQ_EVENT ? " event" : "",
+				 f & VTFS_VQ_INDIRECT ? " indirect" : "");
+			states[n] = f;
+			tests[n] = (struct CMUnitTest){
+			    .name = names[n],
+			    .test_func = cases[i].fn,
+			    .initial_state = &states[n],
+			};
+		}
+	}
+	return _cmocka_run_group_tests(title, tests, n, NULL, NULL);
+}

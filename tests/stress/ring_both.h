@@ -68,4 +68,18 @@ void both_check(struct both *b, uint16_t token, uint32_t len);
 uint32_t both_read(const struct vtfs_chain *c);
 void both_answer(const struct vtfs_chain *c, uint32_t seq);
 void both_serve(struct both *b, const struct vtfs_chain *c);
+
+struct both_case {
+	const char *name;
+	void (*fn)(void **state); /* *state: a uint32_t of flags */
+};
+
+#define BOTH_CASE(fn)                                                          \
+	{                                                                      \
+#fn, fn                                                        \
+	}
+
+/* Run each case with every combination of those flags; for main to return. */
+int both_main(const char *title, const struct both_case *cases, unsigned cnt,
+	      uint32_t flags);
 #endif

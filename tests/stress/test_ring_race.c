@@ -156,37 +156,16 @@ static void call_is_seen_or_sees(void **state)
 	race_all(*(const uint32_t *)*state, false);
 }
 
-/* How a chain is laid out is no matter here: not INDIRECT. */
-#define VARIANTS 4
-#define TESTS	 (2 * VARIANTS)
-static uint32_t flags[VARIANTS];
-static char names[TESTS][80];
-static struct CMUnitTest tests[TESTS];
-
-static void name_test(unsigned i, const char *name, CMUnitTestFunction f,
-		      uint32_t *state)
-{
-	snprintf(names[i], sizeof(names[i]), "%s %s%s%s", name,
-		 *state & VTFS_VQ_PACKED ? "packed" : "split",
-		 *state & VTFS_VQ_EVENT ? " event" : "",
-		 *state & VTFS_VQ_INDIRECT ? " indirect" : "");
-	tests[i] = (struct CMUnitTest){
-	    .name = names[i], .test_func = f, .initial_state = state};
-}
-
-#define both_threads(f) name_test(n++, #f, f, &flags[i])
-
 int main(int argc, char **argv)
 {
-	unsigned n = 0;
+	static const struct both_case cases[] = {
+	    BOTH_CASE(kick_is_seen_or_sees),
+	    BOTH_CASE(call_is_seen_or_sees),
+	};
 
 	if (argc > 1)
 		requests = (uint32_t)strtoul(argv[1], NULL, 0);
-	for (uint32_t i = 0; i < VARIANTS; i++) {
-		flags[i] = i;
-		both_threads(kick_is_seen_or_sees);
-		both_threads(call_is_seen_or_sees);
-	}
-	return _cmocka_run_group_tests("arm against publish", tests, n, NULL,
-				       NULL);
+	/* How a chain is laid out is no matter here: no INDIRECT. */
+	return both_main("arm against publish", cases, 2,
+			 VTFS_VQ_PACKED | VTFS_VQ_EVENT);
 }

@@ -263,37 +263,16 @@ static void taking_and_giving_are_two_threads(void **state)
 	run(&v);
 }
 
-#define VARIANTS 8
-#define TESTS	 (3 * VARIANTS)
-static uint32_t flags[VARIANTS];
-static char names[TESTS][80];
-static struct CMUnitTest tests[TESTS];
-
-static void name_test(unsigned i, const char *name, CMUnitTestFunction f,
-		      uint32_t *state)
-{
-	snprintf(names[i], sizeof(names[i]), "%s %s%s%s", name,
-		 *state & VTFS_VQ_PACKED ? "packed" : "split",
-		 *state & VTFS_VQ_EVENT ? " event" : "",
-		 *state & VTFS_VQ_INDIRECT ? " indirect" : "");
-	tests[i] = (struct CMUnitTest){
-	    .name = names[i], .test_func = f, .initial_state = state};
-}
-
-#define both_threads(f) name_test(n++, #f, f, &flags[i])
-
 int main(int argc, char **argv)
 {
-	unsigned n = 0;
+	static const struct both_case cases[] = {
+	    BOTH_CASE(no_wake_up_is_lost),
+	    BOTH_CASE(contents_are_there_when_the_ring_says_so),
+	    BOTH_CASE(taking_and_giving_are_two_threads),
+	};
 
 	if (argc > 1)
 		requests = (uint32_t)strtoul(argv[1], NULL, 0);
-	for (uint32_t i = 0; i < VARIANTS; i++) {
-		flags[i] = i;
-		both_threads(no_wake_up_is_lost);
-		both_threads(contents_are_there_when_the_ring_says_so);
-		both_threads(taking_and_giving_are_two_threads);
-	}
-	return _cmocka_run_group_tests("rings, two threads", tests, n, NULL,
-				       NULL);
+	return both_main("rings, two threads", cases, 3,
+			 VTFS_VQ_PACKED | VTFS_VQ_EVENT | VTFS_VQ_INDIRECT);
 }

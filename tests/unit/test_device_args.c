@@ -10,40 +10,6 @@
 
 #include "rawfuse.h"
 
-static int setup(void **state)
-{
-	struct program *p = calloc(1, sizeof(*p));
-
-	*state = p;
-	program_open(p, 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
-static void setxattr_ext(struct fuse_init_out *out)
-{
-	out->flags |= FUSE_SETXATTR_EXT;
-}
-
-static void open_again(struct program *p,
-		       void (*on_init)(struct fuse_init_out *))
-{
-	struct fuse_init_in in = {
-	    .major = 7, .minor = 45, .flags = 0x7fffffff, .flags2 = ~0u};
-
-	p->on_init = on_init;
-	send_frame(p, 1, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
-	program_run(p);
-	assert_int_equal(reply_of(p, 1, CELLS - 1), 0);
-	p->cnt = 0;
-}
-
 static void keep_xattr(struct program *p, struct virtiofs_req *req)
 {
 	const struct fuse_setxattr_in *in = req->arg;
@@ -71,7 +37,7 @@ static void setxattr_is_the_same_in_both_lengths(void **state)
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 0), 0);
 	flags = 1;
-	open_again(p, setxattr_ext);
+	program_open_again(p, agree_setxattr_ext);
 	send_frame(p, 1, 0, FUSE_SETXATTR, new_args, sizeof(new_args) - 1, 16);
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 0), 0);
@@ -106,7 +72,7 @@ static void extensions_come_only_if_agreed(void **state)
 			    "\20\0\0\0\40\0\0\0\1\0\0\0\5\0\0";
 
 	p->more = (void *)(uintptr_t)(args + 10);
-	open_again(p, agree_groups);
+	program_open_again(p, agree_groups);
 	p->on_request = keep_ext;
 	put_frame(p, 0, FUSE_MKDIR, args, 26);
 	frame_of(p, 0)->total_extlen = 2;
@@ -114,7 +80,7 @@ static void extensions_come_only_if_agreed(void **state)
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 0), 0);
 	assert_int_equal(p->cnt, 1);
-	open_again(p, nothing);
+	program_open_again(p, nothing);
 	put_frame(p, 0, FUSE_MKDIR, args, 26);
 	frame_of(p, 0)->total_extlen = 2;
 	post_cell(p, 1, 0, 200);
@@ -146,7 +112,8 @@ static void unknown_opcodes_are_handed_out_as_bytes(void **state)
 	assert_int_equal(p->cnt, 8);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)                                                                   \
+	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
 
 int main(void)
 {

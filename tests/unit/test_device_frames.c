@@ -23,13 +23,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
 /* Arguments for any opcode, and their length: names are "a" and "b". */
 static size_t make_args(const struct vtfs_fuse_op *op, char *buf)
 {
@@ -63,24 +56,6 @@ static bool is_plain(const struct vtfs_fuse_op *op)
 	return op && op->opcode != FUSE_INIT && op->opcode != FUSE_DESTROY &&
 	       !(op->flags & VTFS_FUSE_HIPRIO) &&
 	       op->answer == VTFS_FUSE_ANSWER;
-}
-
-static void setxattr_ext(struct fuse_init_out *out)
-{
-	out->flags |= FUSE_SETXATTR_EXT;
-}
-
-static void open_again(struct program *p,
-		       void (*on_init)(struct fuse_init_out *))
-{
-	struct fuse_init_in in = {
-	    .major = 7, .minor = 45, .flags = 0x7fffffff, .flags2 = ~0u};
-
-	p->on_init = on_init;
-	send_frame(p, 1, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
-	program_run(p);
-	assert_int_equal(reply_of(p, 1, CELLS - 1), 0);
-	p->cnt = 0;
 }
 
 /* What the program saw of the last request, as bytes one after the other. */
@@ -165,7 +140,7 @@ static void every_opcode_cut_in_every_way_is_the_same(void **state)
 	unsigned ops = 0;
 
 	memcpy(text, want, strlen(want));
-	open_again(p, setxattr_ext);
+	program_open_again(p, agree_setxattr_ext);
 	p->on_request = answer_in_pieces;
 	p->more = args;
 	for (uint32_t opcode = 0; opcode < 64; opcode++) {
@@ -195,7 +170,7 @@ static void readable_parts_are_only_read(void **state)
 	unsigned char *theirs = p->raw.regions[0]->addr + RAW_BUFS;
 	char args[512];
 
-	open_again(p, setxattr_ext);
+	program_open_again(p, agree_setxattr_ext);
 	/* The first half of cell 0 as the device sees it. */
 	assert_int_equal(mprotect(theirs, CELL_ROOM, PROT_READ), 0);
 	for (uint32_t opcode = 1; opcode < 64; opcode++) {
@@ -375,7 +350,7 @@ static void every_queue_serves_every_opcode(void **state)
 	struct program *p = *state;
 	char args[512];
 
-	open_again(p, setxattr_ext);
+	program_open_again(p, agree_setxattr_ext);
 	for (unsigned vq = 1; vq <= 3; vq++) {
 		for (uint32_t opcode = 1; opcode < 64; opcode++) {
 			const struct vtfs_fuse_op *op = vtfs_fuse_op(opcode);
@@ -417,7 +392,7 @@ static void second_reply_is_refused_and_sends_nothing(void **state)
 	no_reply(p, 1);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, program_tear_down)
 
 int main(void)
 {

@@ -11,28 +11,6 @@
 
 #include "rawfuse.h"
 
-static int setup(void **state)
-{
-	struct program *p = calloc(1, sizeof(*p));
-
-	*state = p;
-	program_open(p, 0);
-	return 0;
-}
-
-static int setup_later(void **state)
-{
-	*state = calloc(1, sizeof(struct program));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
 static void forget(struct program *p, unsigned vq, unsigned i, uint64_t nodeid,
 		   uint64_t nlookup, uint32_t room)
 {
@@ -348,8 +326,10 @@ static void lock_waiters_leave_room_for_the_unlock(void **state)
 		virtiofs_req_error(p->reqs[i], 0);
 }
 
-#define T(f)	 cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define LATER(f) cmocka_unit_test_setup_teardown(f, setup_later, teardown)
+#define T(f)                                                                   \
+	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
+#define LATER(f)                                                               \
+	cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
 
 int main(void)
 {

@@ -25,19 +25,6 @@ static struct fuse_init_in make_init(uint32_t major, uint32_t minor)
 	};
 }
 
-static int setup(void **state)
-{
-	*state = calloc(1, sizeof(struct program));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
 /* INIT with len bytes of arguments on vq; its error. */
 static int init(struct program *p, unsigned vq, const struct fuse_init_in *in,
 		size_t len, struct fuse_init_out *ret)
@@ -417,7 +404,7 @@ static void raw_init_refused_by_the_program_opens_nothing(void **state)
 	(void)out;
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
 
 int main(void)
 {

@@ -15,37 +15,6 @@
 
 #include "rawfuse.h"
 
-static int setup(void **state)
-{
-	struct program *p = calloc(1, sizeof(*p));
-
-	*state = p;
-	program_open(p, 0);
-	p->keep = true;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
-static void send_statfs(struct program *p, unsigned vq, unsigned i)
-{
-	send_frame(p, vq, i, FUSE_STATFS, "", 0, 200);
-}
-
-/* Everything the device could write. */
-static unsigned char *snapshot(struct program *p)
-{
-	unsigned char *copy = malloc(RAW_LEN);
-
-	memcpy(copy, p->raw.mem, RAW_LEN);
-	return copy;
-}
-
 /* ---- memory ---- */
 
 /* Frames whose room lies in the region that was added last. */
@@ -182,7 +151,9 @@ static void memory_that_is_cut_off_fails_that_peer_alone(void **state)
 	program_stop(&other);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)                                                                   \
+	cmocka_unit_test_setup_teardown(f, program_set_up_keeping,             \
+					program_tear_down)
 
 int main(void)
 {

@@ -15,43 +15,6 @@
 
 #include "rawfuse.h"
 
-static int setup(void **state)
-{
-	struct program *p = calloc(1, sizeof(*p));
-
-	*state = p;
-	program_open(p, 0);
-	p->keep = true;
-	return 0;
-}
-
-static int setup_later(void **state)
-{
-	*state = calloc(1, sizeof(struct program));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	program_stop(*state);
-	free(*state);
-	return 0;
-}
-
-static void send_statfs(struct program *p, unsigned vq, unsigned i)
-{
-	send_frame(p, vq, i, FUSE_STATFS, "", 0, 200);
-}
-
-/* Everything the device could write. */
-static unsigned char *snapshot(struct program *p)
-{
-	unsigned char *copy = malloc(RAW_LEN);
-
-	memcpy(copy, p->raw.mem, RAW_LEN);
-	return copy;
-}
-
 static void is_unchanged(struct program *p, unsigned char *copy)
 {
 	assert_memory_equal(copy, p->raw.mem, RAW_LEN);
@@ -383,8 +346,11 @@ static void every_publish_rings_unless_told_not_to(void **state)
 	assert_int_equal(raw_calls(q), 0);
 }
 
-#define T(f)	 cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define LATER(f) cmocka_unit_test_setup_teardown(f, setup_later, teardown)
+#define T(f)                                                                   \
+	cmocka_unit_test_setup_teardown(f, program_set_up_keeping,             \
+					program_tear_down)
+#define LATER(f)                                                               \
+	cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
 
 int main(void)
 {
