@@ -61,7 +61,7 @@ static void dev_take(struct rawring *r)
 
 static int dev_batch(struct rawring *r, unsigned cnt)
 {
-	struct raw_part p[NUM];
+	struct raw_part p[NUM] = {{0}};
 
 	for (unsigned i = 0; i < cnt; i++)
 		p[i] = (struct raw_part){raw_addr(r, 100 * i), 64, RAW_WRITE};
@@ -83,7 +83,7 @@ static void drv_start(struct rawring *r, uint32_t flags, uint32_t num)
 
 static void drv_add(struct rawring *r, unsigned cnt)
 {
-	struct vtfs_vq_buf b[NUM];
+	struct vtfs_vq_buf b[NUM] = {{0}};
 
 	for (unsigned i = 0; i < cnt; i++)
 		b[i] = (struct vtfs_vq_buf){raw_addr(r, 100 * i), 64};
