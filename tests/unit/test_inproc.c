@@ -1,144 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "recsink.h"
+#include "recpair.h"
 #include "wire/virtio.h"
-
-#define PAGE 4096u
-
-struct pair {
-	struct rec rec;
-	struct rec_client rc;
-	struct virtiofs_transport *d, *c;
-	unsigned char *mem; /* a memfd of 4 pages, mapped */
-	int fd;
-};
-
-static int set_up(void **state)
-{
-	static struct pair p;
-
-	assert_int_equal(virtiofs_inproc_pair(&p.d, &p.c), 0);
-	rec_init(&p.rec, p.d);
-	rec_client_init(&p.rc, p.c);
-	p.fd = memfd_create("test", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(p.fd, 4 * PAGE), 0);
-	p.mem = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, p.fd,
-		     0);
-	assert_true(p.mem != MAP_FAILED);
-	*state = &p;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct pair *p = *state;
-
-	virtiofs_transport_free(p->c);
-	if (p->d)
-		rec_fini(&p->rec);
-	munmap(p->mem, 4 * PAGE);
-	close(p->fd);
-	return 0;
-}
-
-static bool readable(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return poll(&p, 1, 0) == 1;
-}
-
-/* Run a client's op to its end in this one thread. */
-#define RUN(p, op)                                                             \
-	({                                                                     \
-		int r_;                                                        \
-		while ((r_ = (op)) == -EAGAIN) {                               \
-			assert_true(readable((p)->d->fd((p)->d)) ||            \
-				    readable((p)->c->fd((p)->c)));             \
-			assert_int_equal((p)->d->dev->dispatch((p)->d), 0);    \
-		}                                                              \
-		r_;                                                            \
-	})
-
-static int run_status(struct pair *p, uint8_t bits)
-{
-	return RUN(p, p->c->cli->set_status(p->c, bits));
-}
-
-static uint8_t get_status(struct pair *p)
-{
-	uint8_t bits = 0;
-
-	assert_int_equal(RUN(p, p->c->cli->get_status(p->c, &bits)), 0);
-	return bits;
-}
-
-static void negotiate(struct pair *p)
-{
-	assert_int_equal(RUN(p, p->c->cli->connect(p->c)), 0);
-	assert_int_equal(run_status(p, 0), 0);
-	assert_int_equal(run_status(p, 1), 0);
-	assert_int_equal(run_status(p, 3), 0);
-	assert_int_equal(
-	    RUN(p, p->c->cli->set_features(p->c, VIRTIOFS_F_VERSION_1)), 0);
-	assert_int_equal(run_status(p, 11), 0);
-}
-
-static uint64_t map(struct pair *p)
-{
-	struct virtiofs_region r = {
-	    .size = sizeof(r), .addr = p->mem, .len = 4 * PAGE, .fd = p->fd};
-	uint64_t addr = 0;
-
-	assert_int_equal(RUN(p, p->c->cli->map(p->c, &r, &addr)), 0);
-	return addr;
-}
-
-static int start(struct pair *p, unsigned vq, uint64_t addr)
-{
-	struct vtfs_queue_setup q = {.vq = (uint16_t)vq,
-				     .num = 8,
-				     .desc = addr,
-				     .driver = addr + PAGE,
-				     .device = addr + 2 * PAGE,
-				     .kick_fd = eventfd(0, EFD_CLOEXEC),
-				     .call_fd = -1,
-				     .enabled = true};
-	int r = RUN(p, p->c->cli->start_queue(p->c, &q));
-
-	close(q.kick_fd);
-	return r;
-}
 
 static void op_waits_for_the_device(void **state)
 {
 	struct pair *p = *state;
 	uint64_t features = 0;
 
-	assert_false(readable(p->d->fd(p->d)));
+	assert_false(pair_readable(p->d->fd(p->d)));
 	assert_int_equal(p->c->cli->get_features(p->c, &features), -EAGAIN);
 	assert_int_equal(p->c->cli->get_features(p->c, &features), -EAGAIN);
-	assert_true(readable(p->d->fd(p->d)));
-	assert_false(readable(p->c->fd(p->c)));
+	assert_true(pair_readable(p->d->fd(p->d)));
+	assert_false(pair_readable(p->c->fd(p->c)));
 	assert_int_equal(p->d->dev->dispatch(p->d), 0);
-	assert_false(readable(p->d->fd(p->d)));
-	assert_true(readable(p->c->fd(p->c)));
+	assert_false(pair_readable(p->d->fd(p->d)));
+	assert_true(pair_readable(p->c->fd(p->c)));
 	assert_int_equal(p->c->cli->get_features(p->c, &features), 0);
 	assert_int_equal(features, REC_OFFERED);
-	assert_false(readable(p->c->fd(p->c)));
+	assert_false(pair_readable(p->c->fd(p->c)));
 }
 
 /* covers: STAT-DEV-04 */
@@ -146,12 +28,12 @@ static void status_is_zero_at_first_and_after_reset(void **state)
 {
 	struct pair *p = *state;
 
-	assert_int_equal(get_status(p), 0);
-	negotiate(p);
-	assert_int_equal(run_status(p, 15), 0);
-	assert_int_equal(get_status(p), 15);
-	assert_int_equal(run_status(p, 0), 0);
-	assert_int_equal(get_status(p), 0);
+	assert_int_equal(pair_get_status(p), 0);
+	pair_negotiate(p);
+	assert_int_equal(pair_status(p, 15), 0);
+	assert_int_equal(pair_get_status(p), 15);
+	assert_int_equal(pair_status(p, 0), 0);
+	assert_int_equal(pair_get_status(p), 0);
 	assert_int_equal(p->rec.resets, 2);
 }
 
@@ -160,16 +42,16 @@ static void reset_is_answered_when_the_session_is_quiet(void **state)
 {
 	struct pair *p = *state;
 
-	negotiate(p);
+	pair_negotiate(p);
 	p->rec.hold = true;
 	assert_int_equal(p->c->cli->set_status(p->c, 0), -EAGAIN);
 	assert_int_equal(p->d->dev->dispatch(p->d), 0);
 	assert_int_equal(p->c->cli->set_status(p->c, 0), -EAGAIN);
-	assert_false(readable(p->c->fd(p->c)));
+	assert_false(pair_readable(p->c->fd(p->c)));
 	rec_answer_reset(&p->rec);
-	assert_true(readable(p->c->fd(p->c)));
+	assert_true(pair_readable(p->c->fd(p->c)));
 	assert_int_equal(p->c->cli->set_status(p->c, 0), 0);
-	assert_int_equal(get_status(p), 0);
+	assert_int_equal(pair_get_status(p), 0);
 }
 
 /* covers: FEAT-DEV-03, RSVF-DEV-02 */
@@ -185,16 +67,17 @@ static void features_ok_is_refused_after_a_bad_choice(void **state)
 	};
 	struct pair *p = *state;
 
-	assert_int_equal(run_status(p, 3), 0);
-	assert_int_equal(run_status(p, 11), 0);
-	assert_int_equal(get_status(p), 3);
+	assert_int_equal(pair_status(p, 3), 0);
+	assert_int_equal(pair_status(p, 11), 0);
+	assert_int_equal(pair_get_status(p), 3);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(RUN(p, p->c->cli->set_features(p->c, bad[i])),
-				 -EPROTO);
-		assert_int_equal(run_status(p, 11), 0);
-		assert_int_equal(get_status(p), 3);
-		assert_int_equal(run_status(p, 15), 0);
-		assert_int_equal(get_status(p), 3);
+		assert_int_equal(
+		    PAIR_RUN(p, p->c->cli->set_features(p->c, bad[i])),
+		    -EPROTO);
+		assert_int_equal(pair_status(p, 11), 0);
+		assert_int_equal(pair_get_status(p), 3);
+		assert_int_equal(pair_status(p, 15), 0);
+		assert_int_equal(pair_get_status(p), 3);
 	}
 	assert_string_equal(p->rec.text, "");
 }
@@ -213,11 +96,12 @@ static void every_subset_with_version_1_is_agreed_to(void **state)
 		for (unsigned b = 0; b < 3; b++)
 			if (i & (1u << b))
 				f |= bits[b];
-		assert_int_equal(run_status(p, 0), 0);
-		assert_int_equal(run_status(p, 3), 0);
-		assert_int_equal(RUN(p, p->c->cli->set_features(p->c, f)), 0);
-		assert_int_equal(run_status(p, 11), 0);
-		assert_int_equal(get_status(p), 11);
+		assert_int_equal(pair_status(p, 0), 0);
+		assert_int_equal(pair_status(p, 3), 0);
+		assert_int_equal(PAIR_RUN(p, p->c->cli->set_features(p->c, f)),
+				 0);
+		assert_int_equal(pair_status(p, 11), 0);
+		assert_int_equal(pair_get_status(p), 11);
 		assert_int_equal(p->rec.features, f);
 	}
 }
@@ -227,15 +111,15 @@ static void features_after_features_ok_change_nothing(void **state)
 {
 	struct pair *p = *state;
 
-	negotiate(p);
+	pair_negotiate(p);
 	rec_clear(&p->rec);
 	assert_int_equal(
-	    RUN(p, p->c->cli->set_features(p->c, VIRTIOFS_F_VERSION_1 |
-						     VIRTIOFS_F_EVENT_IDX)),
+	    PAIR_RUN(p, p->c->cli->set_features(
+			    p->c, VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_EVENT_IDX)),
 	    -EBUSY);
 	assert_string_equal(p->rec.text, "");
 	assert_int_equal(p->rec.features, VIRTIOFS_F_VERSION_1);
-	assert_int_equal(get_status(p), 11);
+	assert_int_equal(pair_get_status(p), 11);
 }
 
 /* covers: STAT-DEV-01 */
@@ -244,44 +128,44 @@ static void queues_run_from_driver_ok_on(void **state)
 	struct pair *p = *state;
 	uint64_t addr;
 
-	negotiate(p);
-	addr = map(p);
-	assert_int_equal(start(p, 0, addr), 0);
-	assert_int_equal(start(p, 1, addr), 0);
+	pair_negotiate(p);
+	addr = pair_map(p);
+	assert_int_equal(pair_start(p, 0, addr), 0);
+	assert_int_equal(pair_start(p, 1, addr), 0);
 	assert_true(p->rec.started[0]);
 	assert_false(p->rec.enabled[0]);
-	assert_int_equal(run_status(p, 15), 0);
+	assert_int_equal(pair_status(p, 15), 0);
 	assert_true(p->rec.enabled[0]);
 	assert_true(p->rec.enabled[1]);
-	assert_int_equal(start(p, 2, addr), 0);
+	assert_int_equal(pair_start(p, 2, addr), 0);
 	assert_true(p->rec.enabled[2]);
 }
 
 static void queue_needs_features_ok_and_a_number(void **state)
 {
 	struct pair *p = *state;
-	uint64_t addr = map(p);
+	uint64_t addr = pair_map(p);
 
-	assert_int_equal(start(p, 0, addr), -EBUSY);
-	negotiate(p);
-	assert_int_equal(start(p, REC_QUEUES, addr), -EINVAL);
+	assert_int_equal(pair_start(p, 0, addr), -EBUSY);
+	pair_negotiate(p);
+	assert_int_equal(pair_start(p, REC_QUEUES, addr), -EINVAL);
 	p->rec.start_r = -EFAULT;
-	assert_int_equal(start(p, 0, addr), -EFAULT);
+	assert_int_equal(pair_start(p, 0, addr), -EFAULT);
 	p->rec.start_r = 0;
-	assert_int_equal(start(p, 0, addr), 0);
-	assert_int_equal(start(p, 0, addr), -EBUSY);
-	assert_int_equal(RUN(p, p->c->cli->stop_queue(p->c, 0)), 0);
+	assert_int_equal(pair_start(p, 0, addr), 0);
+	assert_int_equal(pair_start(p, 0, addr), -EBUSY);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->stop_queue(p->c, 0)), 0);
 	assert_false(p->rec.started[0]);
-	assert_int_equal(start(p, 0, addr), 0);
-	assert_int_equal(RUN(p, p->c->cli->stop_queue(p->c, 99)), -EINVAL);
+	assert_int_equal(pair_start(p, 0, addr), 0);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->stop_queue(p->c, 99)), -EINVAL);
 }
 
 static void stop_waits_for_the_drain(void **state)
 {
 	struct pair *p = *state;
 
-	negotiate(p);
-	assert_int_equal(start(p, 1, map(p)), 0);
+	pair_negotiate(p);
+	assert_int_equal(pair_start(p, 1, pair_map(p)), 0);
 	p->rec.hold = true;
 	assert_int_equal(p->c->cli->stop_queue(p->c, 1), -EAGAIN);
 	assert_int_equal(p->d->dev->dispatch(p->d), 0);
@@ -294,7 +178,7 @@ static void stop_waits_for_the_drain(void **state)
 static void memory_is_the_same_in_both_halves(void **state)
 {
 	struct pair *p = *state;
-	uint64_t addr = map(p);
+	uint64_t addr = pair_map(p);
 	unsigned char *there = vtfs_table_ptr(p->rec.table, addr + 5, 1);
 
 	assert_non_null(there);
@@ -309,7 +193,7 @@ static void memory_is_the_same_in_both_halves(void **state)
 	assert_int_equal(p->c->cli->unmap(p->c, addr), 0);
 	assert_null(vtfs_table_ptr(p->rec.table, addr, 1));
 	p->rec.hold = false;
-	assert_int_equal(RUN(p, p->c->cli->unmap(p->c, addr)), -ENOENT);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->unmap(p->c, addr)), -ENOENT);
 }
 
 static void memory_without_a_file_is_used_in_place(void **state)
@@ -320,9 +204,9 @@ static void memory_without_a_file_is_used_in_place(void **state)
 	    .size = sizeof(r), .addr = bytes, .len = sizeof(bytes), .fd = -1};
 	uint64_t addr;
 
-	assert_int_equal(RUN(p, p->c->cli->map(p->c, &r, &addr)), 0);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->map(p->c, &r, &addr)), 0);
 	assert_ptr_equal(vtfs_table_ptr(p->rec.table, addr, 100), bytes);
-	assert_int_equal(RUN(p, p->c->cli->map(p->c, &r, &addr)), -EINVAL);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->map(p->c, &r, &addr)), -EINVAL);
 }
 
 static void config_space_is_read_whole(void **state)
@@ -331,7 +215,8 @@ static void config_space_is_read_whole(void **state)
 	unsigned char buf[44];
 
 	memset(buf, 0xff, sizeof(buf));
-	assert_int_equal(RUN(p, p->c->cli->get_config(p->c, buf, 44, 0)), 0);
+	assert_int_equal(PAIR_RUN(p, p->c->cli->get_config(p->c, buf, 44, 0)),
+			 0);
 	assert_string_equal((char *)buf, "recorder");
 	assert_int_equal(buf[36], REC_QUEUES - 1);
 	assert_int_equal(buf[43], 0);
@@ -343,155 +228,31 @@ static void broken_queue_tells_the_driver(void **state)
 {
 	struct pair *p = *state;
 
-	negotiate(p);
-	assert_int_equal(start(p, 1, map(p)), 0);
-	assert_int_equal(run_status(p, 15), 0);
+	pair_negotiate(p);
+	assert_int_equal(pair_start(p, 1, pair_map(p)), 0);
+	assert_int_equal(pair_status(p, 15), 0);
 	p->d->dev->broken(p->d, 1);
-	assert_true(readable(p->c->fd(p->c)));
+	assert_true(pair_readable(p->c->fd(p->c)));
 	assert_int_equal(p->c->cli->dispatch(p->c), 0);
 	assert_int_equal(p->rc.changes, 1);
-	assert_false(readable(p->c->fd(p->c)));
-	assert_int_equal(get_status(p), 15 | VTFS_STATUS_NEEDS_RESET);
-	assert_int_equal(run_status(p, 0), 0);
-	assert_int_equal(get_status(p), 0);
+	assert_false(pair_readable(p->c->fd(p->c)));
+	assert_int_equal(pair_get_status(p), 15 | VTFS_STATUS_NEEDS_RESET);
+	assert_int_equal(pair_status(p, 0), 0);
+	assert_int_equal(pair_get_status(p), 0);
 }
 
 static void broken_before_driver_ok_is_only_a_bit(void **state)
 {
 	struct pair *p = *state;
 
-	negotiate(p);
+	pair_negotiate(p);
 	p->d->dev->broken(p->d, 1);
-	assert_false(readable(p->c->fd(p->c)));
-	assert_int_equal(get_status(p), 11 | VTFS_STATUS_NEEDS_RESET);
-	assert_int_equal(run_status(p, 15 | VTFS_STATUS_NEEDS_RESET), 0);
+	assert_false(pair_readable(p->c->fd(p->c)));
+	assert_int_equal(pair_get_status(p), 11 | VTFS_STATUS_NEEDS_RESET);
+	assert_int_equal(pair_status(p, 15 | VTFS_STATUS_NEEDS_RESET), 0);
 }
 
-static void client_that_goes_is_lost_once(void **state)
-{
-	struct pair *p = *state;
-
-	negotiate(p);
-	map(p);
-	virtiofs_transport_free(p->c);
-	p->c = NULL;
-	assert_true(readable(p->d->fd(p->d)));
-	assert_int_equal(p->d->dev->dispatch(p->d), 0);
-	assert_int_equal(p->rec.losses, 1);
-	assert_false(readable(p->d->fd(p->d)));
-	assert_int_equal(p->d->dev->dispatch(p->d), 0);
-	assert_int_equal(p->rec.losses, 1);
-}
-
-static void client_that_goes_while_an_answer_is_owed(void **state)
-{
-	struct pair *p = *state;
-
-	negotiate(p);
-	assert_int_equal(start(p, 1, map(p)), 0);
-	p->rec.hold = true;
-	assert_int_equal(p->c->cli->stop_queue(p->c, 1), -EAGAIN);
-	p->d->dev->dispatch(p->d);
-	virtiofs_transport_free(p->c);
-	p->c = NULL;
-	p->d->dev->dispatch(p->d);
-	assert_int_equal(p->rec.losses, 1);
-	p->d->dev->queue_stopped(p->d, 1, 0, 0);
-	rec_answer_reset(&p->rec);
-}
-
-static void device_that_goes_is_lost_once(void **state)
-{
-	struct pair *p = *state;
-	uint8_t bits;
-
-	assert_int_equal(p->c->cli->get_status(p->c, &bits), -EAGAIN);
-	rec_fini(&p->rec);
-	p->d = NULL;
-	assert_true(readable(p->c->fd(p->c)));
-	assert_int_equal(p->c->cli->get_status(p->c, &bits), -ENOTCONN);
-	assert_true(readable(p->c->fd(p->c)));
-	assert_int_equal(p->c->cli->dispatch(p->c), -ENOTCONN);
-	assert_int_equal(p->rc.losses, 1);
-	assert_int_equal(p->c->cli->dispatch(p->c), -ENOTCONN);
-	assert_int_equal(p->rc.losses, 1);
-	assert_false(readable(p->c->fd(p->c)));
-	assert_int_equal(p->c->cli->connect(p->c), -ENOTCONN);
-}
-
-static void connect_again_ends_the_old_session(void **state)
-{
-	struct pair *p = *state;
-
-	negotiate(p);
-	map(p);
-	assert_int_equal(p->rec.losses, 0);
-	p->rec.hold = true;
-	assert_int_equal(p->c->cli->connect(p->c), -EAGAIN);
-	p->d->dev->dispatch(p->d);
-	assert_int_equal(p->rec.losses, 1);
-	assert_int_equal(p->c->cli->connect(p->c), -EAGAIN);
-	rec_answer_reset(&p->rec);
-	assert_int_equal(p->c->cli->connect(p->c), 0);
-	p->rec.hold = false;
-	assert_int_equal(get_status(p), 0);
-	assert_non_null((void *)(uintptr_t)map(p));
-}
-
-static void op_given_up_is_finished_before_the_next(void **state)
-{
-	struct pair *p = *state;
-	uint64_t features;
-	uint8_t bits = 99;
-
-	assert_int_equal(p->c->cli->get_features(p->c, &features), -EAGAIN);
-	assert_int_equal(p->c->cli->get_status(p->c, &bits), -EAGAIN);
-	p->d->dev->dispatch(p->d);
-	assert_int_equal(p->c->cli->get_status(p->c, &bits), -EAGAIN);
-	p->d->dev->dispatch(p->d);
-	assert_int_equal(p->c->cli->get_status(p->c, &bits), 0);
-	assert_int_equal(bits, 0);
-}
-
-static void *serve(void *arg)
-{
-	struct pair *p = arg;
-	struct pollfd pfd = {.fd = p->d->fd(p->d), .events = POLLIN};
-
-	while (!p->rec.losses) {
-		poll(&pfd, 1, -1);
-		p->d->dev->dispatch(p->d);
-	}
-	return NULL;
-}
-
-/* The same calls with the device half in a thread of its own. */
-static void halves_in_two_threads(void **state)
-{
-	struct pair *p = *state;
-	pthread_t t;
-
-	assert_int_equal(pthread_create(&t, NULL, serve, p), 0);
-	for (unsigned i = 0; i < 200; i++) {
-		struct virtiofs_region r = {.size = sizeof(r),
-					    .addr = p->mem,
-					    .len = 4 * PAGE,
-					    .fd = p->fd};
-		struct pollfd pfd = {.fd = p->c->fd(p->c), .events = POLLIN};
-		uint64_t addr;
-
-		while (p->c->cli->map(p->c, &r, &addr) == -EAGAIN)
-			poll(&pfd, 1, -1);
-		while (p->c->cli->unmap(p->c, addr) == -EAGAIN)
-			poll(&pfd, 1, -1);
-	}
-	virtiofs_transport_free(p->c);
-	p->c = NULL;
-	pthread_join(t, NULL);
-	assert_int_equal(p->rec.table != NULL, 0);
-}
-
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, pair_set_up, pair_tear_down)
 
 int main(void)
 {
@@ -510,12 +271,6 @@ int main(void)
 	    T(config_space_is_read_whole),
 	    T(broken_queue_tells_the_driver),
 	    T(broken_before_driver_ok_is_only_a_bit),
-	    T(client_that_goes_is_lost_once),
-	    T(client_that_goes_while_an_answer_is_owed),
-	    T(device_that_goes_is_lost_once),
-	    T(connect_again_ends_the_old_session),
-	    T(op_given_up_is_finished_before_the_next),
-	    T(halves_in_two_threads),
 	};
 
 	return cmocka_run_group_tests_name("inproc", tests, NULL, NULL);
