@@ -48,7 +48,8 @@ static void set_flags(struct fuse_init_out *out, uint64_t flags)
 
 static uint64_t offered(const struct fuse_init_in *in)
 {
-	return vtfs_fuse_flags(in->flags, in->flags2) & ~VTFS_FUSE_NEVER_FLAGS;
+	return vtfs_fuse_flags_fit(vtfs_fuse_flags(in->flags, in->flags2),
+				   in->minor);
 }
 
 void vtfs_init_answer(const struct fuse_init_in *in,
@@ -79,13 +80,13 @@ void vtfs_init_confine(const struct fuse_init_in *in,
 	uint64_t flags = out->flags | (uint64_t)out->flags2 << 32;
 	uint32_t pages = VTFS_INIT_PAGES_OLD;
 
-	flags &= offered(in);
-	if (!(flags & FUSE_INIT_EXT))
-		flags = (uint32_t)flags;
-	set_flags(out, flags);
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = vtfs_min_u32(
 	    out->minor, vtfs_min_u32(in->minor, FUSE_KERNEL_MINOR_VERSION));
+	flags = vtfs_fuse_flags_fit(flags & offered(in), out->minor);
+	if (!(flags & FUSE_INIT_EXT))
+		flags = (uint32_t)flags;
+	set_flags(out, flags);
 	if (!(flags & FUSE_MAX_PAGES))
 		out->max_pages = 0;
 	else

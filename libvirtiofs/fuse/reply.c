@@ -122,11 +122,12 @@ int vtfs_init_reply(struct fuse_init_out *out, uint32_t len,
 	r = check_version(out);
 	if (r < 0)
 		return r;
+	init.proto.minor = vtfs_min_u32(out->minor, in->minor);
 	flags = vtfs_fuse_flags(out->flags, out->flags2) &
-		vtfs_fuse_flags(in->flags, in->flags2) & ~VTFS_FUSE_NEVER_FLAGS;
+		vtfs_fuse_flags(in->flags, in->flags2);
+	flags = vtfs_fuse_flags_fit(flags, init.proto.minor);
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
-	init.proto.minor = vtfs_min_u32(out->minor, in->minor);
 	init.proto.flags = flags;
 	init.max_pages = settle_pages(out, flags, pages_max(queue_size));
 	/* The least that every server takes is 4096 bytes. */

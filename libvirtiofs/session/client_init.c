@@ -113,13 +113,16 @@ int vtfs_client_init_mask(struct virtiofs_client *c, const struct vtfs_cslot *s,
 {
 	struct fuse_init_in in = {0};
 	uint32_t len = vtfs_min_u32(s->op.arg_len, sizeof(in));
+	uint64_t flags;
 
 	if (len < 16)
 		return vtfs_fail(-EINVAL, "INIT with %u bytes of arguments",
 				 s->op.arg_len);
 	memcpy(&in, arg, len);
-	in.flags &= ~(uint32_t)VTFS_FUSE_NEVER_FLAGS;
-	in.flags2 &= ~(uint32_t)(VTFS_FUSE_NEVER_FLAGS >> 32);
+	flags = vtfs_fuse_flags_fit(in.flags | (uint64_t)in.flags2 << 32,
+				    in.minor);
+	in.flags = (uint32_t)flags;
+	in.flags2 = (uint32_t)(flags >> 32);
 	memcpy(arg, &in, len);
 	c->init_in = in;
 	return 0;

@@ -20,7 +20,8 @@
  * if error is 0, what vtfs_fuse_reply_range() says; after an error nothing.
  *
  * total_extlen came with 7.38. A session of an earlier minor must not agree on
- * FUSE_SECURITY_CTX: its extensions could not be told from names.
+ * FUSE_SECURITY_CTX: its extensions could not be told from names. See
+ * vtfs_fuse_flags_fit().
  *
  * Sizes hold for every minor from 7.9 on; of older ones the table knows what
  * <linux/fuse.h> still records.
@@ -154,6 +155,9 @@ void vtfs_fuse_reply_range(const struct vtfs_fuse_op *op,
 /* Bytes of fuse_init_out for a client of that minor: 8, 24 or 64. */
 uint32_t vtfs_fuse_init_out_len(uint32_t minor);
 
+/* Before this minor the header had no total_extlen. */
+#define VTFS_FUSE_MINOR_EXT 38u
+
 /* FUSE_INIT flags that mean nothing over a virtqueue and are never to be
  * confirmed: the splice bits, FUSE_PASSTHROUGH, FUSE_OVER_IO_URING and the
  * reserved one. */
@@ -166,5 +170,19 @@ uint32_t vtfs_fuse_init_out_len(uint32_t minor);
 static inline uint64_t vtfs_fuse_flags(uint32_t flags, uint32_t flags2)
 {
 	return flags | (flags & FUSE_INIT_EXT ? (uint64_t)flags2 << 32 : 0);
+}
+
+/*
+ * Which of these flags a session of that minor can agree on. Only what can't be
+ * carried is taken away: other flags came with some minor too, but each alone
+ * says how to read its frames, and distributors add them to older minors.
+ */
+static inline uint64_t vtfs_fuse_flags_fit(uint64_t flags, uint32_t minor)
+{
+	flags &= ~VTFS_FUSE_NEVER_FLAGS;
+	if (minor < VTFS_FUSE_MINOR_EXT)
+		flags &= ~(uint64_t)(FUSE_SECURITY_CTX |
+				     FUSE_CREATE_SUPP_GROUP);
+	return flags;
 }
 #endif

@@ -204,6 +204,28 @@ static void flags_come_from_both_sides(void **state)
 	assert_int_equal(out.flags2, 0);
 }
 
+/* Before 7.38 extensions can't be told from names. */
+static void extensions_need_their_minor(void **state)
+{
+	const uint64_t ext = FUSE_SECURITY_CTX | FUSE_CREATE_SUPP_GROUP;
+	struct fuse_init_out out = honest();
+	struct fuse_init_in in;
+	struct vtfs_init init;
+
+	vtfs_init_request(&in, ext | FUSE_HAS_INODE_DAX);
+	for (out.minor = 36; out.minor <= 39; out.minor++) {
+		out.flags = in.flags;
+		out.flags2 = in.flags2;
+		assert_int_equal(
+		    vtfs_init_reply(&out, sizeof(out), &in, 128, &init), 0);
+		assert_int_equal(init.proto.flags,
+				 FUSE_INIT_EXT | FUSE_HAS_INODE_DAX |
+				     (out.minor < 38 ? 0 : ext));
+		assert_int_equal(vtfs_fuse_flags(out.flags, out.flags2),
+				 init.proto.flags);
+	}
+}
+
 /* covers: FUSE-DRV-04, FUSE-DRV-05, FUSE-BTH-02 */
 static void sizes_are_clamped(void **state)
 {
@@ -250,6 +272,7 @@ int main(void)
 	    cmocka_unit_test(init_reply_too_short),
 	    cmocka_unit_test(versions),
 	    cmocka_unit_test(flags_come_from_both_sides),
+	    cmocka_unit_test(extensions_need_their_minor),
 	    cmocka_unit_test(sizes_are_clamped),
 	};
 
