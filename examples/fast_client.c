@@ -20,6 +20,8 @@ static void ask(struct reader *r, uint64_t i)
 {
 	struct virtiofs_op *op = virtiofs_cliq_get_op(r->q);
 
+	if (!op)
+		return; /* a ring smaller than DEPTH */
 	r->iov[i] = virtiofs_iov((char *)r->mem.addr + i * BLOCK, BLOCK);
 	virtiofs_prep_read(op, r->entry.nodeid, r->file.fh, r->next, BLOCK,
 			   &r->iov[i], 1);
