@@ -67,8 +67,14 @@ struct virtiofs_device_ops {
 	void (*init)(const struct fuse_init_in *in, struct fuse_init_out *out,
 		     void *userdata);
 	/* The session ended (DESTROY, a new INIT, reset, lost peer): drop all
-	 * lookups and handles. No request is in flight on any queue. Runs in
-	 * dispatch, before the DESTROY or INIT is answered. */
+	 * lookups and handles. Runs in dispatch, before the DESTROY or INIT is
+	 * answered. No request is in flight on any queue, no forget and no
+	 * interrupt runs or will run for this session: every reply was
+	 * published, by dispatch or by the owner's flush (pop, arm), or, with
+	 * SHARED_REPLY, by the reply call itself. So whoever still works for a
+	 * request after its reply was published does it beside reset: only a
+	 * thread that replies with SHARED_REPLY, or the owner of a taken queue
+	 * after its own flush. A request callback has returned. */
 	void (*reset)(void *userdata);
 };
 

@@ -29,9 +29,12 @@
  * watch, then reads the counters.
  *
  * A barrier (INIT, DESTROY) is a slot stored in dev->barrier. While it is
- * there, takes give nothing; dispatch waits until every gate was seen empty
- * and nothing else is in flight, ends the session, writes the answer and hands
- * the slot back to its queue's owner through ready.
+ * there, request queues give nothing, and hiprio gives what belongs there.
+ * Dispatch waits until the gate of every request queue was seen empty and
+ * nothing of theirs is in flight, then closes hiprio too and waits for it in
+ * the same way. After that nothing of the program runs: dispatch ends the
+ * session, writes the answer and hands the slot back to its queue's owner
+ * through ready.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -211,6 +214,7 @@ struct virtiofs_device {
 	struct vtfs_pending pending;
 
 	struct vtfs_slot *barrier;	/* atomic */
+	uint32_t hiprio_closed;		/* atomic: by the barrier */
 	struct vtfs_init_limits limits; /* of the barrier's INIT */
 	bool barrier_handed;		/* raw: the program has it */
 	/* Changed behind a barrier only, or by the reply to a raw INIT. */

@@ -64,23 +64,46 @@ static bool is_outside(struct virtiofs_devq *q)
 	return true;
 }
 
-/* Everything but the barrier is answered. */
-static bool is_quiet(struct virtiofs_device *dev)
+/* Everything of q but the barrier is answered. */
+static bool is_quiet(struct virtiofs_devq *q, const struct vtfs_slot *barrier)
 {
-	uint32_t inflight = 0;
-	bool outside = true;
+	uint32_t unseen = 0;
 
-	for (unsigned i = 0; i < dev->queue_cnt; i++) {
-		struct virtiofs_devq *q = &dev->queues[i];
+	if (!q->run)
+		return true;
+	__atomic_store_n(&q->run->watch, 1, __ATOMIC_SEQ_CST);
+	if (!is_outside(q))
+		return false;
+	/* What is held was taken, but nobody has seen it. */
+	unseen += q->quiet_held;
+	unseen += barrier->run == q->run;
+	return vtfs_run_inflight(q->run) == unseen;
+}
 
-		if (!q->run)
-			continue;
-		__atomic_store_n(&q->run->watch, 1, __ATOMIC_SEQ_CST);
-		outside &= is_outside(q);
-		/* What is held was taken, but nobody has seen it. */
-		inflight += vtfs_run_inflight(q->run) - q->quiet_held;
-	}
-	return outside && inflight == 1;
+/* Does ops.interrupt still run in another thread? */
+static bool are_held(struct virtiofs_device *dev)
+{
+	bool held = false;
+
+	for (unsigned i = 0; i < dev->queue_cnt; i++)
+		held |= dev->queues[i].run &&
+			vtfs_run_is_held(dev, dev->queues[i].run);
+	return held;
+}
+
+static bool are_quiet(struct virtiofs_device *dev,
+		      const struct vtfs_slot *barrier)
+{
+	bool quiet = true;
+
+	for (unsigned i = 1; i < dev->queue_cnt; i++)
+		quiet &= is_quiet(&dev->queues[i], barrier);
+	if (!quiet)
+		return false;
+	/* Until here an INTERRUPT could end what was awaited. */
+	__atomic_store_n(&dev->hiprio_closed, 1, __ATOMIC_SEQ_CST);
+	return is_quiet(&dev->queues[VIRTIOFS_QUEUE_HIPRIO], barrier) &&
+	       !are_held(dev);
 }
 
 static void tell_all(struct virtiofs_device *dev, const struct vtfs_slot *s)
@@ -134,6 +157,7 @@ static void answer(struct virtiofs_device *dev, struct vtfs_slot *s)
 
 static void lift(struct virtiofs_device *dev)
 {
+	__atomic_store_n(&dev->hiprio_closed, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&dev->barrier, NULL, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
 		vtfs_devq_wake(&dev->queues[i]);
@@ -154,7 +178,7 @@ bool vtfs_device_settle_barrier(struct virtiofs_device *dev)
 
 	if (!s || dev->barrier_handed)
 		return false;
-	if (!is_quiet(dev)) {
+	if (!are_quiet(dev, s)) {
 		tell_all(dev, s);
 		return false;
 	}

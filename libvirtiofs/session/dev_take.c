@@ -145,12 +145,29 @@ static void raise_barrier(struct virtiofs_devq *q, struct vtfs_slot *s)
 	vtfs_device_wake(q->dev);
 }
 
-static bool may_take(struct virtiofs_devq *q)
+static bool is_barred(const struct virtiofs_devq *q)
 {
-	struct vtfs_conf *conf = q->have;
+	return __atomic_load_n(&q->dev->barrier, __ATOMIC_SEQ_CST);
+}
 
-	return conf && conf->run &&
-	       !__atomic_load_n(&q->dev->barrier, __ATOMIC_SEQ_CST);
+static bool may_take(const struct virtiofs_devq *q)
+{
+	const struct vtfs_conf *conf = q->have;
+
+	if (!conf || !conf->run)
+		return false;
+	if (!is_barred(q))
+		return true;
+	return q->index == VIRTIOFS_QUEUE_HIPRIO &&
+	       !__atomic_load_n(&q->dev->hiprio_closed, __ATOMIC_SEQ_CST);
+}
+
+/* A request on hiprio that does not belong there waits like those of the other
+ * queues, and with it what stands behind. */
+static bool must_wait(const struct virtiofs_devq *q, const struct vtfs_slot *s)
+{
+	return !is_hiprio_op(s) && s->verdict == VTFS_VERDICT_REQUEST &&
+	       is_barred(q);
 }
 
 static bool may_pop(const struct virtiofs_devq *q)
@@ -163,8 +180,11 @@ static bool may_go_on(const struct virtiofs_devq *q)
 {
 	const uint32_t *starved = &q->held->run->slots->starved;
 
-	return q->held->parsed || q->have->drop ||
-	       !__atomic_load_n(starved, __ATOMIC_SEQ_CST);
+	if (q->have->drop)
+		return true;
+	if (q->held->parsed)
+		return !must_wait(q, q->held);
+	return !__atomic_load_n(starved, __ATOMIC_SEQ_CST);
 }
 
 int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
@@ -189,6 +209,8 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
 		raise_barrier(q, s);
 		return 0;
 	}
+	if (must_wait(q, s))
+		return 0;
 	q->held = NULL;
 	*ret = s;
 	return 1;

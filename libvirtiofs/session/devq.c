@@ -229,6 +229,7 @@ int vtfs_devq_arm(struct virtiofs_devq *q)
 unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
 {
 	struct virtiofs_req *reqs[DISPATCH_MAX];
+	bool batching = q->batching;
 	unsigned n;
 
 	q->batching = true;
@@ -236,7 +237,7 @@ unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
 	for (unsigned i = 0; i < n; i++)
 		q->dev->ops.request(reqs[i]);
 	vtfs_devq_flush(q);
-	q->batching = false;
+	q->batching = batching;
 	return n;
 }
 

@@ -54,7 +54,7 @@ static void give_back(struct vtfs_slot *s)
 	struct vtfs_run *run = s->run;
 	struct virtiofs_devq *q = run->q;
 
-	if (run->shared || is_lost(run)) {
+	if (run->shared || run->orphan) {
 		give_back_now(run, s);
 		return;
 	}

@@ -32,6 +32,8 @@ static void on_forget(uint64_t nodeid, uint64_t nlookup, void *userdata)
 	assert_true(p->forget_cnt < 5000);
 	p->forgets[p->forget_cnt].nodeid = nodeid;
 	p->forgets[p->forget_cnt++].nlookup = nlookup;
+	if (p->on_forget)
+		p->on_forget(p);
 }
 
 static void on_interrupt(struct virtiofs_req *req, void *userdata)

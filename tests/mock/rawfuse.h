@@ -38,6 +38,7 @@ struct program {
 	uint32_t hiprio_interval;
 	void (*on_request)(struct program *p, struct virtiofs_req *req);
 	void (*on_init)(struct fuse_init_out *out);
+	void (*on_forget)(struct program *p);
 	void *more;
 };
 
