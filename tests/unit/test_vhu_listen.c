@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -256,6 +257,51 @@ static void visitor_that_says_nothing_is_no_session(void **state)
 	assert_string_equal(p->rec.text, "");
 }
 
+/* Take every fd that this process may have. */
+static unsigned take_fds(int *fds, unsigned max)
+{
+	unsigned n = 0;
+
+	while (n < max && (fds[n] = dup(STDERR_FILENO)) >= 0)
+		n++;
+	assert_in_range(n, 1, max - 1);
+	assert_int_equal(errno, EMFILE);
+	return n;
+}
+
+/* Who waits for that keeps the listener readable; the loop must not spin. */
+static void front_end_waits_for_a_free_fd(void **state)
+{
+	struct place *p = *state;
+	struct rlimit old, few = {.rlim_cur = 100};
+	struct pollfd pfd = {.events = POLLIN};
+	unsigned rounds = 0;
+	int fds[101];
+	unsigned n;
+	int fd;
+
+	serve(p);
+	pfd.fd = p->t->fd(p->t);
+	fd = dial(p);
+	getrlimit(RLIMIT_NOFILE, &old);
+	few.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	n = take_fds(fds, 101);
+	while (rounds < 1000 && poll(&pfd, 1, 0) == 1) {
+		assert_int_equal(p->t->dev->dispatch(p->t), 0);
+		rounds++;
+	}
+	assert_in_range(rounds, 1, 999);
+	assert_true(raw_quiet(fd));
+	while (n)
+		close(fds[--n]);
+	setrlimit(RLIMIT_NOFILE, &old);
+	/* Without anything from us it is looked at again. */
+	assert_int_equal(poll(&pfd, 1, 60000), 1);
+	assert_true(features(p, fd) & VIRTIOFS_F_VERSION_1);
+	close(fd);
+}
+
 /* One whole life of a front-end, up to where it vanishes. */
 static void front_end(struct place *p, int mem, unsigned how_far)
 {
@@ -408,6 +454,7 @@ int main(void)
 	    T(names_that_can_not_be),
 	    T(next_front_end_waits_for_the_first),
 	    T(visitor_that_says_nothing_is_no_session),
+	    T(front_end_waits_for_a_free_fd),
 	    T(device_listens_again_and_keeps_nothing),
 	    T(connected_socket_serves_one_front_end),
 	    T(listening_fd_is_served_and_not_unlinked),

@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/error.h"
 
-#define MESSAGES_AT_ONCE 16 /* in one dispatch */
+#define MESSAGES_AT_ONCE 16	    /* in one dispatch */
+#define RETRY_NS	 100000000L /* until the next accept */
 
 static struct vu_device *to_device(const struct virtiofs_transport *t)
 {
@@ -55,7 +57,8 @@ static void rearm(struct vu_device *d)
 		conn |= EPOLLIN;
 	ask(d, d->conn, &d->conn_events, conn);
 	ask(d, d->listener.fd, &d->listen_events,
-	    d->conn < 0 && d->wait == VU_WAIT_NOTHING ? EPOLLIN : 0);
+	    d->conn < 0 && d->wait == VU_WAIT_NOTHING && !d->full ? EPOLLIN
+								  : 0);
 }
 
 /* ---- connections ---- */
@@ -106,6 +109,22 @@ static int serve(struct vu_device *d, int fd)
 	return 0;
 }
 
+/* Whoever waits keeps the listener readable, so it is not asked again before
+ * there may be fds or memory for him: nothing tells us when. ns 0: no wait. A
+ * setting clears what the timer had to tell. */
+static void accept_later(struct vu_device *d, long ns)
+{
+	const struct itimerspec t = {.it_value.tv_nsec = ns};
+
+	d->full = timerfd_settime(d->retry, 0, &t, NULL) == 0 && ns;
+}
+
+static bool runs_short(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM ||
+	       error == ENOBUFS;
+}
+
 static void accept_next(struct vu_device *d)
 {
 	int fd;
@@ -113,6 +132,16 @@ static void accept_next(struct vu_device *d)
 	if (d->conn >= 0 || d->wait != VU_WAIT_NOTHING || d->listener.fd < 0)
 		return;
 	fd = accept4(d->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && runs_short(errno)) {
+		if (!d->full)
+			vtfs_log(d->sink->log, LOG_WARNING,
+				 "%s: a front-end has to wait: %s",
+				 d->base.name, strerror(errno));
+		accept_later(d, RETRY_NS);
+		return;
+	}
+	if (d->full)
+		accept_later(d, 0);
 	if (fd >= 0 && serve(d, fd) < 0)
 		close(fd);
 }
@@ -301,6 +330,8 @@ static void device_free(struct virtiofs_transport *t)
 	if (d->conn >= 0)
 		close(d->conn);
 	vtfs_vu_listener_close(&d->listener);
+	if (d->retry >= 0)
+		close(d->retry);
 	if (d->wake >= 0)
 		close(d->wake);
 	if (d->ep >= 0)
@@ -351,7 +382,7 @@ static int device_new(struct vu_device **ret, const char *path)
 	d->base.dev = &device_ops;
 	d->base.free = device_free;
 	d->base.fd = device_fd;
-	d->ep = d->wake = d->conn = d->back = d->listener.fd = -1;
+	d->ep = d->wake = d->retry = d->conn = d->back = d->listener.fd = -1;
 	d->listen_events = EPOLLIN;
 	vtfs_vu_rx_init(&d->rx);
 	vtfs_vu_rx_init(&d->back_rx);
@@ -365,6 +396,17 @@ static int device_new(struct vu_device **ret, const char *path)
 	return 0;
 }
 
+static int watch_listener(struct vu_device *d, int fd)
+{
+	int r;
+
+	d->retry = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (d->retry < 0)
+		return vtfs_fail_sys(-errno, "timerfd_create");
+	r = watch(d, d->retry);
+	return r < 0 ? r : watch(d, fd);
+}
+
 int vtfs_vhost_user_listen(struct virtiofs_transport **ret, const char *path)
 {
 	struct vu_device *d;
@@ -375,7 +417,7 @@ int vtfs_vhost_user_listen(struct virtiofs_transport **ret, const char *path)
 		return r;
 	r = vtfs_vu_listener_open(&d->listener, path);
 	if (r >= 0)
-		r = watch(d, d->listener.fd);
+		r = watch_listener(d, d->listener.fd);
 	if (r < 0) {
 		device_free(&d->base);
 		return r;
@@ -394,7 +436,7 @@ int virtiofs_vhost_user_listen_fd(struct virtiofs_transport **ret, int fd)
 		r = device_new(&d, "fd");
 	if (r < 0)
 		return r;
-	r = watch(d, fd);
+	r = watch_listener(d, fd);
 	if (r >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		r = vtfs_fail_sys(-errno, "vhost-user: fd %d", fd);
 	if (r < 0) {

@@ -66,8 +66,10 @@ struct vu_device {
 	char *name;
 	struct vtfs_dev_sink *sink;
 	struct vtfs_vu_listener listener; /* fd -1: none */
-	int ep; /* what fd() gives: listener, conn, back, wake */
+	int ep; /* what fd() gives: listener, retry, conn, back, wake */
 	int wake;
+	int retry;	      /* a timer; -1: no listener */
+	bool full;	      /* no fd for the next connection: retry runs */
 	int conn;	      /* -1: none */
 	uint32_t conn_events; /* asked of ep */
 	uint32_t listen_events;
