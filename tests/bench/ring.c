@@ -22,6 +22,7 @@
 #define PEER_ADDR UINT64_C(0x100000000)
 #define PART_LEN  64u
 
+/* Both threads read it all the time: not on a line with anybody's locals. */
 struct bench {
 	struct opts o;
 	struct vtfs_vq *drv, *dev;
@@ -30,7 +31,7 @@ struct bench {
 	unsigned char *map;
 	size_t map_len;
 	uint32_t end; /* atomic */
-};
+} __attribute__((aligned(2 * VTFS_CACHELINE)));
 
 /* ---- one ring with both halves ---- */
 
