@@ -246,6 +246,36 @@ static void variable_reply_longer_than_asked_for(void **state)
 	assert_int_equal(fix_reap(f).error, -EPROTO);
 }
 
+/* What was written and is not told of stays where it is.
+ * covers: SPLIT-DRV-18, SPLIT-DRV-19 */
+static void bytes_beyond_the_used_length(void **state)
+{
+	struct fix *f = *state;
+	unsigned char buf[100], junk[116], want[100] = {0};
+	struct iovec room = {buf, sizeof(buf)};
+	struct fuse_out_header h;
+	struct virtiofs_result res;
+
+	fix_start(f);
+	memset(junk, 0xee, sizeof(junk));
+	for (uint32_t n = 0; n <= sizeof(buf); n++) {
+		memset(buf, 0, sizeof(buf));
+		virtiofs_prep_read(virtiofs_cliq_get_op(f->q), 2, 3, 0,
+				   sizeof(buf), &room, 1);
+		assert_int_equal(virtiofs_cliq_submit(f->q), 1);
+		fix_pop(f, 1);
+		liar_write(&f->req, 0, junk, sizeof(junk));
+		h = head_of(&f->req, n);
+		liar_write(&f->req, 0, &h, sizeof(h));
+		liar_used(&f->l, &f->req, h.len);
+		res = fix_reap(f);
+		assert_int_equal(res.error, 0);
+		assert_int_equal(res.len, n);
+		memset(want, 0xee, n);
+		assert_memory_equal(buf, want, sizeof(buf));
+	}
+}
+
 /* The reply longer than its room is a lie of the ring: it breaks the queue, and
  * every op ends. */
 static void reply_longer_than_room(void **state)
@@ -360,6 +390,7 @@ int main(void)
 	    T(fixed_reply_too_short),
 	    T(fixed_reply_of_each_kind_too_short),
 	    T(variable_reply_longer_than_asked_for),
+	    T(bytes_beyond_the_used_length),
 	    T(reply_longer_than_room),
 	    T(used_id_not_in_flight),
 	    T(used_id_out_of_range),
