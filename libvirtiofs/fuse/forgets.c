@@ -35,17 +35,19 @@ static int forgets_grow(struct vtfs_forgets *f)
 
 int vtfs_forgets_add(struct vtfs_forgets *f, uint64_t nodeid, uint64_t count)
 {
-	size_t i;
+	size_t i = f->cap ? forget_at(f, nodeid) : 0;
 	int r;
 
-	r = forgets_grow(f);
-	if (r < 0)
-		return r;
-	i = forget_at(f, nodeid);
-	if (!f->tab[i].nlookup)
+	/* Only a new node takes memory. */
+	if (!f->cap || !f->tab[i].nlookup) {
+		r = forgets_grow(f);
+		if (r < 0)
+			return r;
+		i = forget_at(f, nodeid);
 		f->cnt++;
-	else if (count > UINT64_MAX - f->tab[i].nlookup)
+	} else if (count > UINT64_MAX - f->tab[i].nlookup) {
 		return vtfs_fail(-EINVAL, "more than 2^64 lookups");
+	}
 	f->tab[i].nodeid = nodeid;
 	f->tab[i].nlookup += count;
 	return 0;
