@@ -2,7 +2,6 @@
 /* The local file's bytes, as WRITEs. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "progress.h"
