@@ -31,6 +31,8 @@ struct virtiofs_client_opts {
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
+	uint32_t backlog; /* ops per queue that may wait for room in a full
+			   * ring, beyond queue_size of them; to 32767 */
 };
 
 /* Easiest: new and start in one call. Owns t even if it fails. */
@@ -165,13 +167,14 @@ struct virtiofs_result {
 	uint32_t reserved[3]; /* 0 */
 };
 
-/* NULL: no slot free (submit or reap first), or not started. */
+/* NULL: no slot free (-ENOSPC where a call would wait: submit or reap first),
+ * or not started. */
 VIRTIOFS_API struct virtiofs_op *virtiofs_cliq_get_op(struct virtiofs_cliq *q);
 /* Publish every op got since the last submit; one notification at most. The
  * number of them. Those that find the ring or bounce_bytes full go out, in
  * order, with later calls. A fault of one op is its result, never submit's:
  * -EINVAL, -EMSGSIZE, -E2BIG (more parts than the ring), -EFAULT, -ENOLCK
- * (SETLKW may take half of the queue). */
+ * (SETLKW may take half of the slots). */
 VIRTIOFS_API int virtiofs_cliq_submit(struct virtiofs_cliq *q);
 /* Up to max results, without blocking; -ENOTCONN once all were returned. */
 VIRTIOFS_API int virtiofs_cliq_reap(struct virtiofs_cliq *q,

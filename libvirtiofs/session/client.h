@@ -74,6 +74,7 @@ struct vtfs_hiprio {
 	struct vtfs_forgets parked;
 	uint32_t pending;      /* any, atomic: something waits for room */
 	uint32_t intr_waiting; /* slots whose intr is set and not sent */
+	uint32_t intr_posted;  /* INTERRUPTs with the device */
 	bool no_interrupt;     /* the server said ENOSYS */
 	int dead;
 	uint64_t seq;

@@ -8,12 +8,14 @@
  * A forget goes out at once where the ring has room and nothing waits.
  * Otherwise it is parked: counts are merged by nodeid, so memory is bounded by
  * the nodes that the caller knows. When the device gives descriptors back, what
- * is parked goes out as BATCH_FORGET. Forgets leave two descriptors free, so
- * that an INTERRUPT gets in while they wait.
+ * is parked goes out as BATCH_FORGET; while anything waits for that, the ring
+ * is armed, so that the client's fd tells. Forgets leave two descriptors free,
+ * so that an INTERRUPT gets in while they wait.
  *
- * An INTERRUPT that finds no room stays noted in its target's slot (intr), and
- * intr_waiting says that there are such slots. It has room for a reply: EAGAIN
- * sends it again while the target is in flight, ENOSYS ends them all.
+ * An INTERRUPT that finds no room stays noted in its target's slot
+ * (intr_waits), and intr_waiting says that there are such slots. It has room
+ * for a reply: EAGAIN sends it again while the target is in flight, ENOSYS ends
+ * them all.
  *
  * hi.lock guards all of it; no call waits for it but to send, and nobody holds
  * it while waiting for anything.
@@ -71,8 +73,17 @@ static void hiprio_fail(struct vtfs_hiprio *hi, int error)
 	hi->dead = error;
 	vtfs_forgets_clear(&hi->parked);
 	hi->intr_waiting = 0;
+	hi->intr_posted = 0;
 	hi->posted = 0;
 	vtfs_store_once(&hi->pending, 0);
+}
+
+/* Those of an earlier session. */
+static void forget_interrupts(struct virtiofs_client *c)
+{
+	for (unsigned k = 0; k < c->opts.num_request_queues; k++)
+		for (uint32_t i = 0; i < c->queues[k].slot_cnt; i++)
+			c->queues[k].slots[i].intr_waits = 0;
 }
 
 int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
@@ -83,6 +94,7 @@ int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
 
 	vtfs_hiprio_close(c, -ENOTCONN);
 	pthread_mutex_lock(&hi->lock);
+	forget_interrupts(c);
 	r = vtfs_vq_drv_new(&hi->vq, conf);
 	if (r >= 0) {
 		for (uint32_t i = 0; i < hi->num; i++)
@@ -199,6 +211,7 @@ static int send_interrupt(struct virtiofs_client *c, uint16_t queue,
 	struct fuse_in_header h = {0};
 	struct vtfs_hislot *hs;
 	unsigned char *at;
+	int r;
 
 	if (hi->free == VTFS_NO_SLOT)
 		return -ENOSPC;
@@ -213,11 +226,11 @@ static int send_interrupt(struct virtiofs_client *c, uint16_t queue,
 	hs->slot = slot;
 	hs->target = unique;
 	hs->tries = tries;
-	return post(hi, h.len, 1);
+	r = post(hi, h.len, 1);
+	if (r >= 0)
+		hi->intr_posted++;
+	return r;
 }
-
-#define INTR_WANTED 1u
-#define INTR_WAITS  2u /* for room on hiprio */
 
 /* Interrupts that found no room before. */
 static void send_waiting_interrupts(struct virtiofs_client *c)
@@ -225,15 +238,17 @@ static void send_waiting_interrupts(struct virtiofs_client *c)
 	for (uint16_t k = 0; k < c->opts.num_request_queues; k++) {
 		struct virtiofs_cliq *q = &c->queues[k];
 
-		for (uint32_t i = 0; i < q->num && c->hi.intr_waiting; i++) {
+		for (uint32_t i = 0; i < q->slot_cnt && c->hi.intr_waiting;
+		     i++) {
 			struct vtfs_cslot *s = &q->slots[i];
-			uint64_t unique = vtfs_load_acquire(&s->live);
+			uint64_t unique = s->intr_waits;
 
-			if (vtfs_load_once(&s->intr) != INTR_WAITS)
+			if (!unique)
 				continue;
-			if (unique && send_interrupt(c, k, i, unique, 0) < 0)
+			if (vtfs_load_acquire(&s->live) == unique &&
+			    send_interrupt(c, k, i, unique, 0) < 0)
 				return;
-			vtfs_store_once(&s->intr, INTR_WANTED);
+			s->intr_waits = 0;
 			c->hi.intr_waiting--;
 		}
 	}
@@ -288,24 +303,37 @@ static void collect(struct virtiofs_client *c)
 		hs = hi->slots[token];
 		hi->slots[token].next = hi->free;
 		hi->free = token;
-		if (hs.target)
-			interrupt_done(c, &hs, hislot_area(hi, token), len);
+		if (!hs.target)
+			continue;
+		hi->intr_posted--;
+		interrupt_done(c, &hs, hislot_area(hi, token), len);
 	}
+}
+
+/* Does anything go out only when the device gives descriptors back? An
+ * INTERRUPT may have to be sent again. */
+static bool hears(const struct vtfs_hiprio *hi)
+{
+	return hi->parked.cnt || hi->intr_waiting || hi->intr_posted;
 }
 
 static void hiprio_run(struct virtiofs_client *c)
 {
 	struct vtfs_hiprio *hi = &c->hi;
 
-	if (!hi->dead)
-		collect(c);
-	if (hi->dead)
-		return;
-	if (hi->intr_waiting)
-		send_waiting_interrupts(c);
-	send_parked(hi);
-	if (vtfs_vq_drv_publish(hi->vq) > 0)
-		vtfs_fd_kick(hi->kick_fd);
+	do {
+		if (!hi->dead)
+			collect(c);
+		if (hi->dead)
+			return;
+		if (hi->intr_waiting)
+			send_waiting_interrupts(c);
+		send_parked(hi);
+		if (vtfs_vq_drv_publish(hi->vq) > 0)
+			vtfs_fd_kick(hi->kick_fd);
+		/* Here, for this may be the last call for long: the fd has to
+		 * tell. */
+	} while (hears(hi) && vtfs_vq_drv_arm(hi->vq));
 	vtfs_store_once(&hi->pending,
 			hi->posted || hi->parked.cnt || hi->intr_waiting);
 }
@@ -353,7 +381,8 @@ static int forget(struct virtiofs_client *c, uint64_t nodeid, uint64_t nlookup)
 
 	if (r)
 		return vtfs_fail(r, "no session to forget in");
-	if (!hi->parked.cnt && has_room(hi))
+	/* Where there is room, nothing waits. */
+	if (has_room(hi))
 		r = post_forgets(hi, &one, 1);
 	else
 		r = vtfs_forgets_add(&hi->parked, nodeid, nlookup);
@@ -382,12 +411,12 @@ static void interrupt_slot(struct virtiofs_client *c, uint16_t k, uint32_t i,
 {
 	struct vtfs_cslot *s = &c->queues[k].slots[i];
 
-	if (send_interrupt(c, k, i, unique, 0) >= 0) {
-		vtfs_store_once(&s->intr, INTR_WANTED);
-	} else {
-		vtfs_store_once(&s->intr, INTR_WAITS);
-		c->hi.intr_waiting++;
+	if (send_interrupt(c, k, i, unique, 0) < 0) {
+		c->hi.intr_waiting += !s->intr_waits;
+		s->intr_waits = unique;
 	}
+	/* By unique: the slot may have another request by now. */
+	vtfs_store_once(&s->intr, unique);
 	vtfs_store_release(&c->queues[k].intr_asked, 1);
 }
 
@@ -397,7 +426,7 @@ static int interrupt_queue(struct virtiofs_client *c, uint16_t k,
 	struct virtiofs_cliq *q = &c->queues[k];
 	int n = 0;
 
-	for (uint32_t i = 0; i < q->num; i++) {
+	for (uint32_t i = 0; i < q->slot_cnt; i++) {
 		uint64_t unique = vtfs_load_acquire(&q->slots[i].live);
 
 		if (!unique ||

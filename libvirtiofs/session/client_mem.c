@@ -46,8 +46,9 @@ static int place_queue(const struct virtiofs_client *c, struct cursor *cur,
 		       bool hiprio, struct queue_place *ret)
 {
 	uint32_t num = c->opts.queue_size;
-	size_t slots = (size_t)num *
-		       (hiprio ? VTFS_HISLOT_BYTES : VTFS_SLOT_BYTES);
+	size_t slots = hiprio
+			   ? (size_t)num * VTFS_HISLOT_BYTES
+			   : ((size_t)num + c->opts.backlog) * VTFS_SLOT_BYTES;
 	struct vtfs_vq_areas a;
 	int r;
 

@@ -153,7 +153,7 @@ static unsigned drain_queue(struct virtiofs_cliq *q)
 		vtfs_cliq_fail(q, -ENOTCONN);
 	vtfs_cliq_expire(q);
 	/* At most what was in flight when this began. */
-	while (n < q->num && (s = vtfs_cliq_next(q))) {
+	while (n < q->slot_cnt && (s = vtfs_cliq_next(q))) {
 		complete(q, s);
 		n++;
 	}

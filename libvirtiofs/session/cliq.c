@@ -29,7 +29,7 @@ static struct virtiofs_cliq *find_queue(struct virtiofs_client *c,
 /* Does a thread wait for it in client_call? */
 static bool has_callers(const struct virtiofs_cliq *q)
 {
-	for (uint32_t i = 0; i < q->num; i++)
+	for (uint32_t i = 0; i < q->slot_cnt; i++)
 		if (q->slots[i].waiter)
 			return true;
 	return false;
@@ -78,9 +78,9 @@ static int release(struct virtiofs_cliq *q)
 	struct virtiofs_client *c = q->c;
 	int r;
 
-	if (q->free.cnt != q->num)
+	if (q->free.cnt != q->slot_cnt)
 		return vtfs_fail(-EBUSY, "queue %u: %u ops not ended", q->index,
-				 q->num - q->free.cnt);
+				 q->slot_cnt - q->free.cnt);
 	r = vtfs_fd_watch(c->ep_fd, q->call_fd, EPOLLIN | EPOLLET,
 			  VTFS_WAIT_CALL);
 	if (r < 0)

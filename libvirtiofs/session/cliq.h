@@ -6,8 +6,8 @@
  *
  * Theory of operation
  *
- * A queue has as many slots as its ring has descriptors; slot number is the
- * ring's token. A slot's way:
+ * A queue has as many slots as its ring has descriptors, and those of the
+ * backlog; slot number is the ring's token. A slot's way:
  *
  *	FREE -> STAGED (get_op) -> WAITING (submit) -> POSTED -> DONE -> FREE
  *
@@ -74,8 +74,9 @@ struct vtfs_cslot {
 	struct virtiofs_op op;
 	uint64_t live;	    /* any, atomic: unique while in flight, or 0 */
 	uint64_t user_data; /* any, atomic */
-	uint32_t intr;	    /* any, atomic: INTERRUPT is wanted */
-	uint32_t next;	    /* in one of the lists */
+	uint64_t intr; /* any, atomic: the last unique that was interrupted */
+	uint64_t intr_waits; /* hi.lock: its INTERRUPT found no room; or 0 */
+	uint32_t next;	     /* in one of the lists */
 	uint8_t state;
 	uint8_t flags;
 	const struct vtfs_fuse_op *kind; /* NULL: not in the table */
@@ -105,8 +106,9 @@ struct vtfs_slots { /* list of slots, by number */
 
 struct virtiofs_cliq {
 	struct virtiofs_client *c;
-	unsigned index; /* its number, and its virtqueue's */
-	uint32_t num;
+	unsigned index;	     /* its number, and its virtqueue's */
+	uint32_t num;	     /* descriptors */
+	uint32_t slot_cnt;   /* num and the backlog */
 	struct vtfs_vq *vq;  /* NULL until it runs */
 	unsigned char *area; /* slots' shared memory, NULL with vq */
 	uint64_t area_peer;
@@ -129,7 +131,7 @@ struct virtiofs_cliq {
 	bool taken; /* client's lock */
 };
 
-/* num slots, fds; no shared memory yet. */
+/* Slots, fds; no shared memory yet. */
 int vtfs_cliq_init(struct virtiofs_cliq *q, struct virtiofs_client *c,
 		   unsigned index);
 void vtfs_cliq_fini(struct virtiofs_cliq *q);

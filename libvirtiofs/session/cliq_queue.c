@@ -49,20 +49,22 @@ int vtfs_cliq_init(struct virtiofs_cliq *q, struct virtiofs_client *c,
 	q->c = c;
 	q->index = index;
 	q->num = c->opts.queue_size;
+	q->slot_cnt = q->num + c->opts.backlog;
 	q->kick_fd = q->call_fd = q->wake_fd = q->timer_fd = q->ep_fd = -1;
 	r = vtfs_bounce_new(&q->bounce, (uint32_t)pages);
 	if (r < 0)
 		return r;
-	q->slots = calloc(q->num, sizeof(*q->slots));
+	q->slots = calloc(q->slot_cnt, sizeof(*q->slots));
 	q->bufs = calloc(q->num, sizeof(*q->bufs));
 	if (!q->slots || !q->bufs)
-		return vtfs_fail(-ENOMEM, "queue %u: %u slots", index, q->num);
+		return vtfs_fail(-ENOMEM, "queue %u: %u slots", index,
+				 q->slot_cnt);
 	vtfs_slots_init(&q->free);
 	vtfs_slots_init(&q->staged);
 	vtfs_slots_init(&q->waiting);
 	vtfs_slots_init(&q->locks_waiting);
 	vtfs_slots_init(&q->done);
-	for (uint32_t i = 0; i < q->num; i++)
+	for (uint32_t i = 0; i < q->slot_cnt; i++)
 		vtfs_slots_push(q, &q->free, &q->slots[i]);
 	q->dead = -ENOTCONN;
 	return queue_fds(q);
@@ -77,7 +79,7 @@ static void close_fd(int fd)
 void vtfs_cliq_fini(struct virtiofs_cliq *q)
 {
 	vtfs_vq_drv_free(q->vq);
-	for (uint32_t i = 0; q->slots && i < q->num; i++)
+	for (uint32_t i = 0; q->slots && i < q->slot_cnt; i++)
 		if (q->slots[i].parts != q->slots[i].parts_small)
 			free(q->slots[i].parts);
 	free(q->slots);
@@ -93,7 +95,7 @@ void vtfs_cliq_fini(struct virtiofs_cliq *q)
 int vtfs_cliq_open(struct virtiofs_cliq *q, const struct vtfs_vq_conf *conf,
 		   unsigned char *area, uint64_t area_peer)
 {
-	size_t slots = (size_t)q->num * VTFS_SLOT_BYTES;
+	size_t slots = (size_t)q->slot_cnt * VTFS_SLOT_BYTES;
 	struct vtfs_cslot *s;
 	int r;
 
@@ -143,7 +145,7 @@ void vtfs_cliq_fail(struct virtiofs_cliq *q, int error)
 	q->dead = error;
 	vtfs_slots_init(&q->waiting);
 	vtfs_slots_init(&q->locks_waiting);
-	for (uint32_t i = 0; i < q->num; i++) {
+	for (uint32_t i = 0; i < q->slot_cnt; i++) {
 		struct vtfs_cslot *s = &q->slots[i];
 
 		if (s->state != VTFS_SLOT_WAITING &&
@@ -208,7 +210,7 @@ static bool waits_for_ever(const struct vtfs_cslot *s)
 /* Those that are held back have slots, too. */
 static bool too_many_locks(const struct virtiofs_cliq *q)
 {
-	return q->locks + q->locks_waiting.cnt >= (q->num + 1) / 2;
+	return q->locks + q->locks_waiting.cnt >= (q->slot_cnt + 1) / 2;
 }
 
 void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
@@ -228,7 +230,6 @@ void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	set_deadline(q, s);
 	s->state = VTFS_SLOT_WAITING;
 	vtfs_store_once(&s->user_data, s->op.user_data);
-	vtfs_store_once(&s->intr, 0);
 	vtfs_store_release(&s->live, s->want.unique);
 	if (waits_for_ever(s))
 		vtfs_slots_push(q, &q->locks_waiting, s);
@@ -298,7 +299,7 @@ static void drop_interrupted(struct virtiofs_cliq *q, struct vtfs_slots *l)
 	while (cnt--) {
 		struct vtfs_cslot *s = vtfs_slots_pop(q, l);
 
-		if (!vtfs_load_once(&s->intr)) {
+		if (vtfs_load_once(&s->intr) != s->want.unique) {
 			vtfs_slots_push(q, l, s);
 			continue;
 		}
@@ -420,7 +421,7 @@ void vtfs_cliq_expire(struct virtiofs_cliq *q)
 	now = vtfs_now();
 	if (now < q->next_deadline)
 		return;
-	for (uint32_t i = 0; i < q->num; i++) {
+	for (uint32_t i = 0; i < q->slot_cnt; i++) {
 		struct vtfs_cslot *s = &q->slots[i];
 
 		if ((s->state != VTFS_SLOT_WAITING &&
