@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "guest.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include "base/bytes.h"
+#include "wire/ring.h"
+
+/* Between two turns of the fuzzer nobody kicks, so a device that has done its
+ * work sleeps. */
+#define TURNS_MAX 300
+
+static const uint64_t region_at[REGION_CNT] = {GUEST_MAIN, GUEST_MORE,
+					       GUEST_HIGH};
+static const size_t region_len[REGION_CNT] = {GUEST_LEN, GUEST_PAGE,
+					      GUEST_PAGE};
+static struct vtfs_region *regions[REGION_CNT];
+static unsigned char copy[REGION_CNT][GUEST_LEN];
+
+static struct guest *to_guest(const struct virtiofs_transport *t)
+{
+	return (struct guest *)(uintptr_t)t;
+}
+
+static void make_regions(void)
+{
+	for (unsigned i = 0; i < REGION_CNT && !regions[i]; i++) {
+		struct vtfs_region_desc d = {
+		    .peer_addr = region_at[i],
+		    .user_addr = region_at[i],
+		    .len = region_len[i],
+		    .fd = -1,
+		    .addr = aligned_alloc(GUEST_PAGE, region_len[i]),
+		};
+
+		must(d.addr);
+		must(vtfs_region_new(&regions[i], &d, (uint16_t)i) == 0);
+	}
+}
+
+static void give_table(struct guest *g)
+{
+	struct vtfs_region *list[REGION_CNT];
+	struct vtfs_table *t;
+	unsigned cnt = 0;
+
+	for (unsigned i = 0; i < REGION_CNT; i++)
+		if (i != REGION_MORE || g->more)
+			list[cnt++] = regions[i];
+	must(vtfs_table_new(&t, list, cnt) == 0);
+	g->sink->ops->set_table(g->sink, t, ++g->cookie);
+	vtfs_table_put(t);
+}
+
+/* ---- rings ---- */
+
+static bool is_packed(const struct guest *g)
+{
+	return g->features & VIRTIOFS_F_RING_PACKED;
+}
+
+static unsigned char *ring(unsigned vq)
+{
+	return regions[REGION_MAIN]->addr + vq * GUEST_RING;
+}
+
+#define DRIVER_AT (GUEST_RING / 2)
+#define DEVICE_AT (GUEST_RING / 4 * 3)
+
+static void start(struct guest *g, unsigned vq)
+{
+	struct guest_queue *q = &g->q[vq];
+	uint64_t at = GUEST_MAIN + vq * GUEST_RING;
+	struct vtfs_queue_setup s = {
+	    .vq = (uint16_t)vq,
+	    .num = q->num,
+	    .desc = at,
+	    .driver = at + DRIVER_AT,
+	    .device = at + DEVICE_AT,
+	    .avail_base = is_packed(g) ? 0x8000 : 0,
+	    .used_base = is_packed(g) ? 0x8000 : 0,
+	    .kick_fd = q->kick,
+	    .call_fd = q->call,
+	    .enabled = true,
+	};
+
+	if (q->running)
+		return;
+	memset(ring(vq), 0, GUEST_RING);
+	q->desc = q->avail = 0;
+	q->wrap = true;
+	must(g->sink->ops->start(g->sink, &s) == 0);
+	q->running = true;
+}
+
+void guest_kick(struct guest *g, unsigned vq)
+{
+	uint64_t one = 1;
+
+	(void)!write(g->q[vq].kick, &one, sizeof(one));
+}
+
+static void put_desc(unsigned char *p, const struct guest_desc *d, uint16_t x,
+		     uint16_t y)
+{
+	const struct vtfs_wire_desc w = {htole64(d->addr), htole32(d->len),
+					 htole16(x), htole16(y)};
+
+	memcpy(p, &w, sizeof(w));
+}
+
+static void post_split(struct guest *g, unsigned vq, const struct guest_desc *d,
+		       unsigned cnt)
+{
+	struct guest_queue *q = &g->q[vq];
+	struct vtfs_wire_avail *avail = (void *)(ring(vq) + DRIVER_AT);
+	uint16_t head = (uint16_t)(q->desc % q->num);
+
+	for (unsigned i = 0; i < cnt; i++) {
+		unsigned at = q->desc++ % q->num;
+		uint16_t next = i + 1 < cnt ? VTFS_DESC_F_NEXT : 0;
+
+		put_desc(ring(vq) + at * 16ul, &d[i],
+			 (uint16_t)(d[i].flags | next),
+			 (uint16_t)(q->desc % q->num));
+	}
+	avail->ring[q->avail++ % q->num] = htole16(head);
+	avail->idx = htole16(q->avail);
+}
+
+static void post_packed(struct guest *g, unsigned vq,
+			const struct guest_desc *d, unsigned cnt, uint16_t id)
+{
+	struct guest_queue *q = &g->q[vq];
+
+	for (unsigned i = 0; i < cnt; i++) {
+		uint16_t bits = q->wrap ? VTFS_PACKED_F_AVAIL
+					: VTFS_PACKED_F_USED;
+		uint16_t next = i + 1 < cnt ? VTFS_DESC_F_NEXT : 0;
+
+		put_desc(ring(vq) + q->desc * 16ul, &d[i], id,
+			 (uint16_t)(d[i].flags | next | bits));
+		if (++q->desc == q->num) {
+			q->desc = 0;
+			q->wrap = !q->wrap;
+		}
+	}
+}
+
+void guest_post(struct guest *g, unsigned vq, const struct guest_desc *d,
+		unsigned cnt, uint16_t id)
+{
+	if (is_packed(g))
+		post_packed(g, vq, d, cnt, id);
+	else
+		post_split(g, vq, d, cnt);
+	guest_kick(g, vq);
+}
+
+bool guest_table(struct guest *g, uint64_t addr, const struct guest_desc *d,
+		 unsigned cnt)
+{
+	unsigned char *p = guest_ptr(g, addr, cnt * 16ul);
+
+	for (unsigned i = 0; p && i < cnt; i++) {
+		uint16_t next = i + 1 < cnt ? VTFS_DESC_F_NEXT : 0;
+
+		if (is_packed(g))
+			put_desc(p + i * 16ul, &d[i], 0, d[i].flags);
+		else
+			put_desc(p + i * 16ul, &d[i],
+				 (uint16_t)(d[i].flags | next),
+				 (uint16_t)(i + 1));
+	}
+	return p;
+}
+
+/* ---- memory ---- */
+
+static bool is_there(const struct guest *g, unsigned region)
+{
+	return region != REGION_MORE || g->more || g->cookie != g->retired;
+}
+
+unsigned char *guest_ptr(const struct guest *g, uint64_t addr, size_t len)
+{
+	for (unsigned i = 0; i < REGION_CNT; i++)
+		if (is_there(g, i) &&
+		    vtfs_range_ok(region_at[i], region_len[i], addr, len))
+			return regions[i]->addr + (addr - region_at[i]);
+	return NULL;
+}
+
+bool guest_owns(const struct guest *g, const void *p, size_t len)
+{
+	for (unsigned i = 0; i < REGION_CNT; i++)
+		if (is_there(g, i) &&
+		    vtfs_range_ok((uintptr_t)regions[i]->addr, region_len[i],
+				  (uintptr_t)p, len))
+			return true;
+	return false;
+}
+
+void guest_watch(struct guest *g)
+{
+	fuzz_permit(regions[REGION_MORE]->addr, GUEST_PAGE);
+	for (unsigned i = 0; i < REGION_CNT; i++)
+		memcpy(copy[i], regions[i]->addr, region_len[i]);
+	g->quiet = true;
+}
+
+void guest_still(struct guest *g)
+{
+	for (unsigned i = 0; g->quiet && i < REGION_CNT; i++)
+		must(!memcmp(copy[i], regions[i]->addr, region_len[i]));
+}
+
+/* ---- the transport ---- */
+
+static int op_attach(struct virtiofs_transport *t, struct vtfs_dev_sink *sink)
+{
+	to_guest(t)->sink = sink;
+	return 0;
+}
+
+/* A message that has its order waits for what is owed. */
+static bool must_wait(const struct guest *g)
+{
+	bool owed = g->resetting || g->lost || g->cookie != g->retired;
+
+	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+		owed |= g->q[i].stopping;
+	return owed;
+}
+
+static void lose(struct guest *g)
+{
+	if (g->lost)
+		return;
+	g->lost = true;
+	g->retired = g->cookie;
+	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+		g->q[i].stopping = false;
+	g->resetting = false;
+	g->sink->ops->lost(g->sink, -ENOTCONN);
+	guest_watch(g);
+}
+
+static void swap_more(struct guest *g, bool more)
+{
+	g->more = more;
+	if (more)
+		fuzz_permit(regions[REGION_MORE]->addr, GUEST_PAGE);
+	give_table(g);
+}
+
+static void start_all(struct guest *g)
+{
+	g->quiet = false;
+	g->sink->ops->accept(g->sink, g->features);
+	swap_more(g, true);
+	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+		start(g, i);
+}
+
+static void new_fd(int *fd)
+{
+	close(*fd);
+	*fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	must(*fd >= 0);
+}
+
+static void obey(struct guest *g, unsigned vq)
+{
+	struct guest_queue *q = &g->q[vq];
+	const struct vtfs_dev_sink_ops *ops = g->sink->ops;
+
+	switch (g->order) {
+	case GUEST_START_ALL:
+		start_all(g);
+		break;
+	case GUEST_START:
+		start(g, vq);
+		break;
+	case GUEST_STOP:
+		q->stopping = true;
+		ops->stop(g->sink, vq);
+		break;
+	case GUEST_RESET:
+		g->resetting = true;
+		ops->reset(g->sink);
+		break;
+	case GUEST_SWAP_MORE:
+		swap_more(g, !g->more);
+		break;
+	case GUEST_DISABLE:
+	case GUEST_ENABLE:
+		ops->enable(g->sink, vq, g->order == GUEST_ENABLE);
+		break;
+	case GUEST_NEW_CALL:
+		new_fd(&q->call);
+		ops->set_call(g->sink, vq, q->call);
+		break;
+	case GUEST_NEW_KICK:
+		new_fd(&q->kick);
+		ops->set_kick(g->sink, vq, q->kick);
+		break;
+	case GUEST_NO_CALL:
+		ops->set_call(g->sink, vq, -1);
+		break;
+	}
+}
+
+static int op_dispatch(struct virtiofs_transport *t)
+{
+	struct guest *g = to_guest(t);
+	uint64_t n;
+
+	(void)!read(g->fd, &n, sizeof(n));
+	if (g->order == GUEST_LOST)
+		lose(g);
+	else if (!must_wait(g))
+		obey(g, g->order_vq);
+	g->order = GUEST_NOTHING;
+	return 0;
+}
+
+static void op_queue_stopped(struct virtiofs_transport *t, unsigned vq,
+			     uint16_t avail_base, uint16_t used_base)
+{
+	struct guest *g = to_guest(t);
+
+	must(g->q[vq].stopping);
+	g->q[vq].stopping = g->q[vq].running = false;
+	if (g->on_stopped)
+		g->on_stopped(g, (int)vq);
+}
+
+static void op_table_retired(struct virtiofs_transport *t, uint64_t cookie)
+{
+	struct guest *g = to_guest(t);
+
+	must(cookie == g->cookie && cookie != g->retired);
+	g->retired = cookie;
+	if (!g->more)
+		fuzz_forbid(regions[REGION_MORE]->addr, GUEST_PAGE);
+}
+
+static void op_reset_done(struct virtiofs_transport *t)
+{
+	struct guest *g = to_guest(t);
+
+	must(g->resetting || g->lost);
+	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+		g->q[i].running = false;
+	if (!g->lost)
+		guest_watch(g);
+	g->resetting = g->lost = false;
+	if (g->on_stopped)
+		g->on_stopped(g, -1);
+}
+
+static void op_broken(struct virtiofs_transport *t, unsigned vq)
+{
+	must(vq < GUEST_QUEUES);
+	to_guest(t)->broken |= 1u << vq;
+}
+
+static const struct vtfs_dev_ops dev_ops = {
+    .attach = op_attach,
+    .dispatch = op_dispatch,
+    .queue_stopped = op_queue_stopped,
+    .table_retired = op_table_retired,
+    .reset_done = op_reset_done,
+    .broken = op_broken,
+};
+
+static void op_free(struct virtiofs_transport *t)
+{
+	to_guest(t)->freed = true;
+}
+
+static int op_fd(const struct virtiofs_transport *t)
+{
+	return to_guest(t)->fd;
+}
+
+/* ---- life ---- */
+
+void guest_init(struct guest *g, uint64_t features, unsigned num)
+{
+	make_regions();
+	for (unsigned i = 0; i < REGION_CNT; i++) {
+		fuzz_permit(regions[i]->addr, region_len[i]);
+		memset(regions[i]->addr, 0, region_len[i]);
+	}
+	memset(g, 0, sizeof(*g));
+	g->base.name = "guest:";
+	g->base.dev = &dev_ops;
+	g->base.free = op_free;
+	g->base.fd = op_fd;
+	g->features = features;
+	g->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	must(g->fd >= 0);
+	for (unsigned i = 0; i < GUEST_QUEUES; i++) {
+		g->q[i].num = num;
+		g->q[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		g->q[i].call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		must(g->q[i].call >= 0 && g->q[i].kick >= 0);
+	}
+}
+
+void guest_fini(struct guest *g)
+{
+	must(g->freed);
+	for (unsigned i = 0; i < GUEST_QUEUES; i++) {
+		close(g->q[i].kick);
+		close(g->q[i].call);
+	}
+	close(g->fd);
+	for (unsigned i = 0; i < REGION_CNT; i++)
+		must(regions[i]->refs == 1);
+}
+
+void guest_order(struct guest *g, enum guest_order order, unsigned vq)
+{
+	uint64_t one = 1;
+
+	g->order = (uint8_t)order;
+	g->order_vq = (uint8_t)vq;
+	(void)!write(g->fd, &one, sizeof(one));
+	guest_run(g);
+}
+
+void guest_run(struct guest *g)
+{
+	struct pollfd fd = {.fd = virtiofs_device_fd(g->dev), .events = POLLIN};
+	unsigned turns = 0;
+
+	while (poll(&fd, 1, 0) == 1) {
+		must(turns++ < TURNS_MAX);
+		must(virtiofs_device_dispatch(g->dev) >= 0);
+	}
+	guest_still(g);
+}
