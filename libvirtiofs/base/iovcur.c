@@ -7,26 +7,6 @@
 
 #include "base/bytes.h"
 
-void vtfs_iovcur_init(struct vtfs_iovcur *c, const struct iovec *iov,
-		      unsigned cnt)
-{
-	c->iov = iov;
-	c->cnt = cnt;
-	c->off = 0;
-}
-
-/* Do the next n bytes lie in one part, as headers mostly do? None lie nowhere:
- * memcpy() wants pointers even then. */
-static bool in_one_part(const struct vtfs_iovcur *c, size_t n)
-{
-	return n && c->cnt && n <= c->iov->iov_len - c->off;
-}
-
-static void *here(const struct vtfs_iovcur *c)
-{
-	return (char *)c->iov->iov_base + c->off;
-}
-
 /* Up to n bytes in one piece, at *ret; 0 at the end. */
 static size_t step(struct vtfs_iovcur *c, size_t n, void **ret)
 {
@@ -37,23 +17,18 @@ static size_t step(struct vtfs_iovcur *c, size_t n, void **ret)
 	}
 	if (!c->cnt || !n)
 		return 0;
-	*ret = here(c);
+	*ret = vtfs_iovcur_here(c);
 	n = vtfs_min_size(n, c->iov->iov_len - c->off);
 	c->off += n;
 	return n;
 }
 
-size_t vtfs_iovcur_pull(struct vtfs_iovcur *c, void *dst, size_t n)
+size_t vtfs_iovcur_pull_any(struct vtfs_iovcur *c, void *dst, size_t n)
 {
 	size_t done = 0;
 	size_t len;
 	void *p;
 
-	if (in_one_part(c, n)) {
-		memcpy(dst, here(c), n);
-		c->off += n;
-		return n;
-	}
 	while ((len = step(c, n - done, &p)) > 0) {
 		memcpy((char *)dst + done, p, len);
 		done += len;
@@ -61,17 +36,12 @@ size_t vtfs_iovcur_pull(struct vtfs_iovcur *c, void *dst, size_t n)
 	return done;
 }
 
-size_t vtfs_iovcur_fill(struct vtfs_iovcur *c, const void *src, size_t n)
+size_t vtfs_iovcur_fill_any(struct vtfs_iovcur *c, const void *src, size_t n)
 {
 	size_t done = 0;
 	size_t len;
 	void *p;
 
-	if (in_one_part(c, n)) {
-		memcpy(here(c), src, n);
-		c->off += n;
-		return n;
-	}
 	while ((len = step(c, n - done, &p)) > 0) {
 		memcpy(p, (const char *)src + done, len);
 		done += len;
@@ -79,16 +49,12 @@ size_t vtfs_iovcur_fill(struct vtfs_iovcur *c, const void *src, size_t n)
 	return done;
 }
 
-size_t vtfs_iovcur_skip(struct vtfs_iovcur *c, size_t n)
+size_t vtfs_iovcur_skip_any(struct vtfs_iovcur *c, size_t n)
 {
 	size_t done = 0;
 	size_t len;
 	void *p;
 
-	if (in_one_part(c, n)) {
-		c->off += n;
-		return n;
-	}
 	while ((len = step(c, n - done, &p)) > 0)
 		done += len;
 	return done;

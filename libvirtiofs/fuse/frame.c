@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define IN_LEN	  ((uint32_t)sizeof(struct fuse_in_header))
-#define FIXED_MAX sizeof(struct fuse_setattr_in) /* the longest */
+#define IN_LEN ((uint32_t)sizeof(struct fuse_in_header))
+
+/* The longest arguments but INIT's, whose end is pulled later. */
+_Static_assert(sizeof(struct fuse_setattr_in) <= VTFS_SLOT_ARG, "arguments");
 
 /* Lengths of the readable side, all from private copies. */
 struct shape {
@@ -156,8 +158,10 @@ static int copy_args(struct vtfs_slot *s, struct vtfs_iovcur *cur,
 	unsigned char *names = buf + sh->arg;
 	unsigned char *ext = buf + VTFS_ALIGN_UP(sh->arg + sh->names, 8u);
 
-	memcpy(buf, fixed, sh->fixed);
-	memset(buf + sh->fixed, 0, sh->arg - sh->fixed);
+	if (buf != fixed)
+		memcpy(buf, fixed, sh->fixed);
+	if (sh->arg > sh->fixed)
+		memset(buf + sh->fixed, 0, sh->arg - sh->fixed);
 	vtfs_iovcur_pull(cur, buf + sh->fixed, sh->more);
 	vtfs_iovcur_pull(cur, names, sh->names);
 	vtfs_iovcur_pull(cur, ext, sh->ext);
@@ -200,8 +204,10 @@ static int keep_parts(struct vtfs_slots *t, struct vtfs_slot *s,
 	vtfs_iovcur_init(&room, chain->iov + chain->readable_cnt,
 			 chain->writable_cnt);
 	vtfs_iovcur_skip(&room, VTFS_OUT_LEN);
-	cnt = vtfs_iovcur_parts(data, req->data_len) +
-	      vtfs_iovcur_parts(&room, req->room_len);
+	cnt = chain->readable_cnt + chain->writable_cnt;
+	if (cnt > VTFS_SLOT_PARTS)
+		cnt = vtfs_iovcur_parts(data, req->data_len) +
+		      vtfs_iovcur_parts(&room, req->room_len);
 	if (cnt > VTFS_SLOT_PARTS) {
 		r = vtfs_slot_borrow(t, s);
 		if (r < 0)
@@ -233,14 +239,12 @@ static int parse_args(struct vtfs_slots *t, struct vtfs_slot *s,
 		      struct vtfs_iovcur *cur,
 		      const struct vtfs_frame_rules *rules, struct shape *sh)
 {
-	unsigned char fixed[FIXED_MAX];
 	unsigned char *buf;
 	int r;
 
 	sh->fixed = vtfs_fuse_arg_len(s->op, &rules->proto);
-	memset(fixed, 0, sizeof(fixed));
-	vtfs_iovcur_pull(cur, fixed, sh->fixed);
-	r = measure(s, rules, fixed, sh);
+	vtfs_iovcur_pull(cur, s->arg, sh->fixed);
+	r = measure(s, rules, s->arg, sh);
 	if (r < 0)
 		return fault(s, r);
 	r = arg_space(t, s, VTFS_ALIGN_UP(sh->arg + sh->names, 8u) + sh->ext,
@@ -249,7 +253,7 @@ static int parse_args(struct vtfs_slots *t, struct vtfs_slot *s,
 		return r;
 	if (r < 0)
 		return fault(s, r);
-	if (copy_args(s, cur, sh, fixed, buf) < 0)
+	if (copy_args(s, cur, sh, s->arg, buf) < 0)
 		return fault(s, -EINVAL);
 	return 0;
 }

@@ -191,9 +191,8 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
 {
 	struct vtfs_slot *s;
 
-	s = __atomic_exchange_n(&q->ready, NULL, __ATOMIC_ACQUIRE);
-	if (s) {
-		*ret = s;
+	if (__atomic_load_n(&q->ready, __ATOMIC_RELAXED)) {
+		*ret = __atomic_exchange_n(&q->ready, NULL, __ATOMIC_ACQUIRE);
 		return 1;
 	}
 	if (!may_take(q))

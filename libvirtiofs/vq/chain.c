@@ -65,14 +65,19 @@ static inline void walk_begin(struct walk *w, struct vtfs_vq *vq,
 	parts->last = mem && mem->cnt ? mem->regions[take->hint] : NULL;
 }
 
-/* Remember where the last look-up ended: by index, for the table may go. */
+static inline bool begins_in(const struct vtfs_parts *parts,
+			     const struct vtfs_region *r)
+{
+	return (uintptr_t)parts->iov->iov_base - (uintptr_t)r->addr < r->len;
+}
+
+/* Remember where this chain began, as the next will probably begin there too:
+ * by index, for the table may go. */
 static __attribute__((cold)) void keep_hint(struct vtfs_dev_take *take,
 					    const struct vtfs_table *mem)
 {
-	const struct vtfs_region *last = take->parts.last;
-
 	for (unsigned i = 0; i < mem->cnt; i++)
-		if (mem->regions[i] == last)
+		if (begins_in(&take->parts, mem->regions[i]))
 			take->hint = i;
 }
 
@@ -91,7 +96,7 @@ static inline void walk_end(struct walk *w, struct vtfs_vq *vq,
 	chain->writable_len = w->len[1];
 	chain->iov = parts->iov;
 	chain->regions = parts->regions;
-	if (parts->last && parts->last != w->mem->regions[take->hint])
+	if (parts->cnt && !begins_in(parts, w->mem->regions[take->hint]))
 		keep_hint(take, w->mem);
 }
 
