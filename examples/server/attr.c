@@ -160,20 +160,12 @@ int op_statfs(struct fs *fs, struct virtiofs_req *req)
 }
 
 /* The kernel's own judgement, as the requester. */
-static int access_as(struct fs *fs, const struct virtiofs_req *req, int fd,
-		     int mask)
+static int check_access(int fd, int mask)
 {
-	struct creds creds;
-	int r;
-
-	r = creds_enter(fs, req, 0, CREDS_STRICT, &creds);
-	if (r < 0)
-		return r;
-	if (syscall(SYS_faccessat2, fd, "", mask, AT_EACCESS | AT_EMPTY_PATH) <
-	    0)
-		r = -errno;
-	creds_leave(&creds);
-	return r;
+	return syscall(SYS_faccessat2, fd, "", mask,
+		       AT_EACCESS | AT_EMPTY_PATH) < 0
+		   ? -errno
+		   : 0;
 }
 
 int op_access(struct fs *fs, struct virtiofs_req *req)
@@ -184,14 +176,16 @@ int op_access(struct fs *fs, struct virtiofs_req *req)
 
 	if (in->mask & ~(uint32_t)(R_OK | W_OK | X_OK))
 		return -EINVAL;
-	r = node_get(fs, req->in->nodeid, &ref);
+	r = creds_ask(fs, req, CREDS_CHECK);
+	if (r == 0)
+		r = node_get(fs, req->in->nodeid, &ref);
 	if (r < 0)
 		return r;
 	if ((in->mask & W_OK) && fs->opts.readonly &&
 	    (S_ISREG(ref.node->type) || S_ISDIR(ref.node->type)))
 		r = -EROFS;
 	else
-		r = access_as(fs, req, ref.fd, (int)in->mask);
+		r = check_access(ref.fd, (int)in->mask);
 	node_put(&ref);
 	return r < 0 ? r : reply_bytes(req, NULL, 0);
 }

@@ -9,12 +9,10 @@
 
 #include "log.h"
 
-#define BIT(cap) (1ull << (cap))
-
-static const uint64_t needed = BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) |
-			       BIT(CAP_FOWNER) | BIT(CAP_FSETID) |
-			       BIT(CAP_SETGID) | BIT(CAP_SETUID) |
-			       BIT(CAP_MKNOD) | BIT(CAP_SETFCAP);
+static const uint64_t needed = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) |
+			       CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) |
+			       CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETUID) |
+			       CAP_BIT(CAP_MKNOD) | CAP_BIT(CAP_SETFCAP);
 
 /* Written before the first request, read by all threads. */
 static uint64_t permitted;
@@ -51,9 +49,14 @@ int caps_remember(void)
 	return get(&permitted);
 }
 
-bool caps_have(int cap)
+bool caps_have(uint64_t caps)
 {
-	return permitted & BIT(cap);
+	return (permitted & caps) == caps;
+}
+
+bool caps_have_any(uint64_t caps)
+{
+	return permitted & caps;
 }
 
 int caps_drop(bool keep_dac_read_search)
@@ -64,32 +67,17 @@ int caps_drop(bool keep_dac_read_search)
 	if (r < 0)
 		return r;
 	if (keep_dac_read_search)
-		keep |= BIT(CAP_DAC_READ_SEARCH);
+		keep |= CAP_BIT(CAP_DAC_READ_SEARCH);
 	/* Not allowed without CAP_SETPCAP, and then of no use either. */
 	for (int cap = 0; cap <= CAP_LAST_CAP; cap++) {
-		if (!(keep & BIT(cap)))
+		if (!(keep & CAP_BIT(cap)))
 			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 	}
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	return set(have & keep, have & keep);
 }
 
-int caps_only(int cap)
+int caps_lower(uint64_t caps)
 {
-	return set(permitted, permitted & BIT(cap));
-}
-
-int caps_none(void)
-{
-	return set(permitted, 0);
-}
-
-int caps_without(int cap)
-{
-	return set(permitted, permitted & ~BIT(cap));
-}
-
-int caps_all(void)
-{
-	return set(permitted, permitted);
+	return set(permitted, permitted & ~caps);
 }

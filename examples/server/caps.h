@@ -8,18 +8,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Root only: keep what serving files takes, lose the rest for good. */
+#define CAP_BIT(cap) (1ull << (cap))
+
+/* Keep what serving files takes, lose the rest for good. */
 int caps_drop(bool keep_dac_read_search);
 /* Remember what the process has now. Before the first request. */
 int caps_remember(void);
-bool caps_have(int cap);
+/* Sets of CAP_BIT: does the process have all of them, any? */
+bool caps_have(uint64_t caps);
+bool caps_have_any(uint64_t caps);
 
-/* The calling thread's effective set: only cap, of those the process has. */
-int caps_only(int cap);
-int caps_none(void);
-/* All but cap. */
-int caps_without(int cap);
-/* All again. */
-int caps_all(void);
+/* The calling thread's effective set: all that the process has but these. */
+int caps_lower(uint64_t caps);
 
 #endif

@@ -32,22 +32,18 @@ static int make(int dir_fd, const struct creation *c)
 	return r < 0 ? -errno : 0;
 }
 
-/* Make it as the requester, look it up as ourselves. */
 static int create_node(struct fs *fs, struct virtiofs_req *req,
 		       struct creation *c)
 {
 	struct fuse_entry_out entry;
-	struct creds creds;
 	int r;
 
-	r = node_get(fs, req->in->nodeid, &c->parent);
+	r = creds_make(fs, req, c->umask);
+	if (r == 0)
+		r = node_get(fs, req->in->nodeid, &c->parent);
 	if (r < 0)
 		return r;
-	r = creds_enter(fs, req, c->umask, 0, &creds);
-	if (r == 0) {
-		r = make(c->parent.fd, c);
-		creds_leave(&creds);
-	}
+	r = make(c->parent.fd, c);
 	if (r == 0)
 		r = node_lookup(fs, &c->parent, c->name, &entry);
 	node_put(&c->parent);
@@ -148,10 +144,8 @@ static int open_existing(struct fs *fs, struct virtiofs_req *req,
 			 const struct creation *c, int flags)
 {
 	const struct fuse_create_in *in = req->arg;
-	struct creds creds;
 	struct statx st;
-	int path_fd, fd, r;
-	bool kill;
+	int path_fd, r;
 
 	path_fd = node_open_child(c->parent.fd, c->name);
 	if (path_fd < 0)
@@ -159,15 +153,13 @@ static int open_existing(struct fs *fs, struct virtiofs_req *req,
 	r = node_stat(path_fd, &st);
 	if (r == 0 && S_ISDIR(st.stx_mode))
 		r = -EISDIR;
-	kill = killpriv_enter(fs, req, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
 	if (r == 0)
-		r = creds_enter(fs, req, in->umask, CREDS_STRICT, &creds);
-	if (r == 0) {
-		fd = fs_reopen(fs, path_fd, st.stx_mode & S_IFMT, flags);
-		r = fd;
-		creds_leave(&creds);
-	}
-	killpriv_leave(kill);
+		r = creds_change(
+		    fs, CREDS_CHECK | creds_set_id(fs, req,
+						   in->open_flags &
+						       FUSE_OPEN_KILL_SUIDGID));
+	if (r == 0)
+		r = fs_reopen(fs, path_fd, st.stx_mode & S_IFMT, flags);
 	close(path_fd);
 	return r;
 }
@@ -176,12 +168,8 @@ static int create_file(struct fs *fs, struct virtiofs_req *req,
 		       const struct creation *c, int flags)
 {
 	const struct fuse_create_in *in = req->arg;
-	struct creds creds;
 	int fd, r;
 
-	r = creds_enter(fs, req, c->umask, 0, &creds);
-	if (r < 0)
-		return r;
 	if (c->name)
 		fd = openat(c->parent.fd, c->name,
 			    flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
@@ -192,7 +180,6 @@ static int create_file(struct fs *fs, struct virtiofs_req *req,
 				(int)(in->flags & O_EXCL),
 			    c->mode & 07777);
 	r = fd < 0 ? -errno : fd;
-	creds_leave(&creds);
 	if (r == -EEXIST && c->name && !(in->flags & O_EXCL))
 		r = open_existing(fs, req, c, flags);
 	return r;
@@ -216,7 +203,7 @@ static int reply_create(struct fs *fs, struct virtiofs_req *req, int fd,
 		close(fd);
 		return r;
 	}
-	r = handle_add(fs, out.entry.nodeid, fd, S_IFREG, &out.open.fh);
+	r = handle_add(req, out.entry.nodeid, fd, S_IFREG, &out.open.fh);
 	if (r < 0) {
 		node_forget(fs, out.entry.nodeid, 1);
 		return r;
@@ -241,6 +228,8 @@ static int create_and_open(struct fs *fs, struct virtiofs_req *req,
 	int flags, r;
 
 	r = open_flags(fs, in->flags & ~(uint32_t)O_DIRECTORY, &flags);
+	if (r == 0)
+		r = creds_make(fs, req, c.umask);
 	if (r == 0)
 		r = node_get(fs, req->in->nodeid, &c.parent);
 	if (r < 0)

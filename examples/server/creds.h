@@ -2,40 +2,55 @@
 #ifndef SERVER_CREDS_H
 #define SERVER_CREDS_H
 /*
- * Whoever asked, for a while, in the calling thread only.
+ * Theory of operation. An operation that depends on who asks runs with that
+ * user and group, in its thread only. A thread stays who it has become until
+ * an operation needs somebody else: requests of one user in a row change
+ * nothing, and those of root are served as what the server is.
  *
- * What creates a file runs as the requester: owner, group, set-group-id and
- * the permission to create come out as on a local file system. Everything
- * else a virtio-fs client has already permitted, with groups, ACLs and
- * capabilities that only it knows; there the server's own rights are used.
+ * A client has judged, by groups, ACLs and capabilities that only it knows,
+ * whether the operation is permitted: so the server's capabilities stay. With
+ * check_permissions only root's do, and the kernel judges everybody else.
+ *
+ * A server that can't become another user serves all as itself, but makes
+ * nothing in another's name.
  */
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "fs.h"
 
-struct creds {
-	bool uid, gid, groups, umask;
-};
-
-/* Permission is checked strictly: no rights but the requester's, also for a
- * client that can't tell the requester's groups. */
-#define CREDS_STRICT (1u << 0)
-
-/* Become the requester. umask applies if the client leaves that to us.
- * Negative: nothing has changed. */
-int creds_enter(struct fs *fs, const struct virtiofs_req *req, mode_t umask,
-		unsigned flags, struct creds *ret);
-void creds_leave(const struct creds *c);
-
-/* Without CAP_FSETID: a write or truncate clears set-user-id bits. asked: the
- * client's flag for it; a client without such a flag gets it for all but
- * root. True: killpriv_leave() must follow. */
-bool killpriv_enter(const struct fs *fs, const struct virtiofs_req *req,
-		    bool asked);
-void killpriv_leave(bool entered);
+/* Set-id bits of files that are written stay (the client has judged), or go.
+ * Neither: they stay for root. */
+#define CREDS_KEEP_SET_ID (1u << 0)
+#define CREDS_KILL_SET_ID (1u << 1)
+/* The kernel judges, with or without check_permissions. */
+#define CREDS_CHECK (1u << 2)
 
 /* Before the first request. */
 void creds_init(void);
+
+/* May it become others? */
+bool creds_can_switch(void);
+
+/* -EPERM: can't be, and permissions are to be checked. */
+int creds_take(const struct fs *fs, uint32_t uid, uint32_t gid, unsigned flags);
+/* The requester. */
+int creds_ask(const struct fs *fs, const struct virtiofs_req *req,
+	      unsigned flags);
+/* The requester, groups as well, if there is something to be made. umask
+ * applies if the client leaves that to us. */
+int creds_make(const struct fs *fs, const struct virtiofs_req *req,
+	       mode_t umask);
+/* Other flags for whom the thread is now. */
+int creds_change(const struct fs *fs, unsigned flags);
+/* The flags for a write or truncate. asked: the client's own for set-id bits;
+ * a client that has none gets them cleared for all but root. */
+unsigned creds_set_id(const struct fs *fs, const struct virtiofs_req *req,
+		      bool asked);
+
+/* Around what the server does for itself, in the middle of an operation. */
+uint64_t creds_lift(void);
+void creds_settle(uint64_t lifted);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "creds.h"
 #include "ops.h"
 #include "stats.h"
 
@@ -11,23 +12,27 @@ typedef int (*op_fn)(struct fs *fs, struct virtiofs_req *req);
 struct op {
 	op_fn fn;
 	uint16_t arg_min;
-	bool changes; /* refused on a read-only export */
+	uint16_t flags;
 };
 
-#define CHANGES true
+#define CHANGES (1u << 0) /* refused on a read-only export */
+/* Runs as whoever asks. Others see to that themselves, or only use what was
+ * opened, or don't depend on it. */
+#define ASKS (1u << 1)
 
 static const struct op ops[] = {
-    [FUSE_LOOKUP] = {op_lookup, 2},
+    [FUSE_LOOKUP] = {op_lookup, 2, ASKS},
     [FUSE_GETATTR] = {op_getattr, sizeof(struct fuse_getattr_in)},
     [FUSE_SETATTR] = {op_setattr, sizeof(struct fuse_setattr_in), CHANGES},
     [FUSE_READLINK] = {op_readlink, 0},
     [FUSE_SYMLINK] = {op_symlink, 4, CHANGES},
     [FUSE_MKNOD] = {op_mknod, sizeof(struct fuse_mknod_in) + 2, CHANGES},
     [FUSE_MKDIR] = {op_mkdir, sizeof(struct fuse_mkdir_in) + 2, CHANGES},
-    [FUSE_UNLINK] = {op_unlink, 2, CHANGES},
-    [FUSE_RMDIR] = {op_rmdir, 2, CHANGES},
-    [FUSE_RENAME] = {op_rename, sizeof(struct fuse_rename_in) + 4, CHANGES},
-    [FUSE_LINK] = {op_link, sizeof(struct fuse_link_in) + 2, CHANGES},
+    [FUSE_UNLINK] = {op_unlink, 2, CHANGES | ASKS},
+    [FUSE_RMDIR] = {op_rmdir, 2, CHANGES | ASKS},
+    [FUSE_RENAME] = {op_rename, sizeof(struct fuse_rename_in) + 4,
+		     CHANGES | ASKS},
+    [FUSE_LINK] = {op_link, sizeof(struct fuse_link_in) + 2, CHANGES | ASKS},
     [FUSE_OPEN] = {op_open, sizeof(struct fuse_open_in)},
     [FUSE_READ] = {op_read, sizeof(struct fuse_read_in)},
     [FUSE_WRITE] = {op_write, sizeof(struct fuse_write_in), CHANGES},
@@ -36,23 +41,24 @@ static const struct op ops[] = {
     [FUSE_FSYNC] = {op_fsync, sizeof(struct fuse_fsync_in)},
     [FUSE_SETXATTR] = {op_setxattr, sizeof(struct fuse_setxattr_in) + 2,
 		       CHANGES},
-    [FUSE_GETXATTR] = {op_getxattr, sizeof(struct fuse_getxattr_in) + 2},
-    [FUSE_LISTXATTR] = {op_listxattr, sizeof(struct fuse_getxattr_in)},
-    [FUSE_REMOVEXATTR] = {op_removexattr, 2, CHANGES},
+    [FUSE_GETXATTR] = {op_getxattr, sizeof(struct fuse_getxattr_in) + 2, ASKS},
+    [FUSE_LISTXATTR] = {op_listxattr, sizeof(struct fuse_getxattr_in), ASKS},
+    [FUSE_REMOVEXATTR] = {op_removexattr, 2, CHANGES | ASKS},
     [FUSE_FLUSH] = {op_flush, sizeof(struct fuse_flush_in)},
-    [FUSE_OPENDIR] = {op_opendir, sizeof(struct fuse_open_in)},
+    [FUSE_OPENDIR] = {op_opendir, sizeof(struct fuse_open_in), ASKS},
     [FUSE_READDIR] = {op_readdir, sizeof(struct fuse_read_in)},
     [FUSE_RELEASEDIR] = {op_releasedir, sizeof(struct fuse_release_in)},
     [FUSE_FSYNCDIR] = {op_fsyncdir, sizeof(struct fuse_fsync_in)},
-    [FUSE_GETLK] = {op_getlk, sizeof(struct fuse_lk_in)},
-    [FUSE_SETLK] = {op_setlk, sizeof(struct fuse_lk_in)},
-    [FUSE_SETLKW] = {op_setlkw, sizeof(struct fuse_lk_in)},
+    [FUSE_GETLK] = {op_getlk, sizeof(struct fuse_lk_in), ASKS},
+    [FUSE_SETLK] = {op_setlk, sizeof(struct fuse_lk_in), ASKS},
+    [FUSE_SETLKW] = {op_setlkw, sizeof(struct fuse_lk_in), ASKS},
     [FUSE_ACCESS] = {op_access, sizeof(struct fuse_access_in)},
     [FUSE_CREATE] = {op_create, sizeof(struct fuse_create_in) + 2, CHANGES},
     [FUSE_FALLOCATE] = {op_fallocate, sizeof(struct fuse_fallocate_in),
 			CHANGES},
-    [FUSE_READDIRPLUS] = {op_readdirplus, sizeof(struct fuse_read_in)},
-    [FUSE_RENAME2] = {op_rename2, sizeof(struct fuse_rename2_in) + 4, CHANGES},
+    [FUSE_READDIRPLUS] = {op_readdirplus, sizeof(struct fuse_read_in), ASKS},
+    [FUSE_RENAME2] = {op_rename2, sizeof(struct fuse_rename2_in) + 4,
+		      CHANGES | ASKS},
     [FUSE_LSEEK] = {op_lseek, sizeof(struct fuse_lseek_in)},
     [FUSE_COPY_FILE_RANGE] = {op_copy_file_range,
 			      sizeof(struct fuse_copy_file_range_in), CHANGES},
@@ -77,14 +83,17 @@ static const struct op *find(const struct virtiofs_req *req)
 static int run(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct op *op = find(req);
+	int r = 0;
 
 	if (!op)
 		return -ENOSYS;
 	if (req->arg_len < op->arg_min)
 		return -EINVAL;
-	if (op->changes && fs->opts.readonly)
+	if ((op->flags & CHANGES) && fs->opts.readonly)
 		return -EROFS;
-	return op->fn(fs, req);
+	if (op->flags & ASKS)
+		r = creds_ask(fs, req, 0);
+	return r < 0 ? r : op->fn(fs, req);
 }
 
 static int serve(struct fs *fs, struct virtiofs_req *req)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "creds.h"
 #include "log.h"
 
 struct fhandle {
@@ -76,9 +77,12 @@ int fhandle_open(const struct mount *m, const struct fhandle *fh)
 {
 	/* The kernel doesn't change it, though the prototype says it might. */
 	struct file_handle *h = (struct file_handle *)(uintptr_t)&fh->h;
+	uint64_t lifted = creds_lift();
 	int fd = open_by_handle_at(m->fd, h, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	fd = fd < 0 ? -errno : fd;
+	creds_settle(lifted);
+	return fd;
 }
 
 static struct mount *find(struct fs *fs, uint64_t id)
@@ -120,6 +124,7 @@ int fhandle_get_mount(struct fs *fs, const struct node *n, int path_fd,
 		      const struct node_ref *parent, struct mount **ret)
 {
 	struct mount *m;
+	uint64_t lifted;
 	int fd, r = 0;
 
 	pthread_mutex_lock(&mounts_lock);
@@ -128,7 +133,9 @@ int fhandle_get_mount(struct fs *fs, const struct node *n, int path_fd,
 		m->users++;
 		*ret = m;
 	} else {
+		lifted = creds_lift();
 		fd = open_mount(fs, n, path_fd, parent);
+		creds_settle(lifted);
 		r = fd < 0 ? fd : add_mount(fs, n->mnt_id, fd, ret);
 		if (r < 0 && fd >= 0)
 			close(fd);

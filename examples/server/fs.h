@@ -36,6 +36,7 @@ struct fs_opts {
 	bool readdirplus;
 	bool killpriv_v2;
 	bool preserve_noatime;
+	bool check_permissions;
 	uint64_t fd_limit; /* descriptors that the guest may hold */
 };
 

@@ -20,14 +20,16 @@ void handles_init(struct fs *fs)
 	slots_init(&fs->handles, destroy);
 }
 
-static struct handle *new_handle(struct fs *fs, uint64_t nodeid, int fd,
-				 mode_t type)
+static struct handle *new_handle(const struct virtiofs_req *req,
+				 uint64_t nodeid, int fd, mode_t type)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return NULL;
-	h->fs = fs;
+	h->fs = req->userdata;
+	h->uid = req->in->uid;
+	h->gid = req->in->gid;
 	h->nodeid = nodeid;
 	h->fd = fd;
 	h->type = type;
@@ -35,9 +37,10 @@ static struct handle *new_handle(struct fs *fs, uint64_t nodeid, int fd,
 	return h;
 }
 
-int handle_add(struct fs *fs, uint64_t nodeid, int fd, mode_t type,
-	       uint64_t *ret_id)
+int handle_add(const struct virtiofs_req *req, uint64_t nodeid, int fd,
+	       mode_t type, uint64_t *ret_id)
 {
+	struct fs *fs = req->userdata;
 	struct handle *h;
 	int r;
 
@@ -46,7 +49,7 @@ int handle_add(struct fs *fs, uint64_t nodeid, int fd, mode_t type,
 		close(fd);
 		return r;
 	}
-	h = new_handle(fs, nodeid, fd, type);
+	h = new_handle(req, nodeid, fd, type);
 	if (!h) {
 		close(fd);
 		fs_fd_release(fs);

@@ -11,6 +11,7 @@ struct handle {
 	struct fs *fs;
 	uint64_t id;
 	uint64_t nodeid;
+	uint32_t uid, gid; /* of whoever opened it */
 	int fd;
 	mode_t type;
 	/* A directory: where the next getdents64 reads, under lock. */
@@ -19,9 +20,9 @@ struct handle {
 };
 
 void handles_init(struct fs *fs);
-/* fd is taken over, also in case of an error. */
-int handle_add(struct fs *fs, uint64_t nodeid, int fd, mode_t type,
-	       uint64_t *ret_id);
+/* Opened by req. fd is taken over, also in case of an error. */
+int handle_add(const struct virtiofs_req *req, uint64_t nodeid, int fd,
+	       mode_t type, uint64_t *ret_id);
 /* NULL: no such handle of this node and type (S_IFREG, S_IFDIR or 0: any). */
 struct handle *handle_get(struct fs *fs, uint64_t id, uint64_t nodeid,
 			  mode_t type);

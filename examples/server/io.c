@@ -126,6 +126,14 @@ static int write_flags(const struct fuse_write_in *in)
 		   : 0;
 }
 
+/* What is written counts as written by whoever opened the file. */
+static int take_opener(const struct fs *fs, const struct virtiofs_req *req,
+		       const struct handle *h, bool kill_set_id)
+{
+	return creds_take(fs, h->uid, h->gid,
+			  creds_set_id(fs, req, kill_set_id));
+}
+
 int op_write(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_write_in *in = req->arg;
@@ -133,17 +141,15 @@ int op_write(struct fs *fs, struct virtiofs_req *req)
 	struct fuse_write_out out = {.size = 0};
 	struct handle *h;
 	ssize_t n;
-	bool kill;
 
 	if (in->size != req->data_len || in->offset > INT64_MAX)
 		return -EINVAL;
 	h = handle_get(fs, in->fh, req->in->nodeid, S_IFREG);
 	if (!h)
 		return -EBADF;
-	kill = killpriv_enter(fs, req,
-			      in->write_flags & FUSE_WRITE_KILL_SUIDGID);
-	n = write_all(h->fd, &w, in->offset, write_flags(in));
-	killpriv_leave(kill);
+	n = take_opener(fs, req, h, in->write_flags & FUSE_WRITE_KILL_SUIDGID);
+	if (n == 0)
+		n = write_all(h->fd, &w, in->offset, write_flags(in));
 	handle_put(h);
 	if (n < 0)
 		return (int)n;
@@ -181,7 +187,6 @@ int op_fallocate(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_fallocate_in *in = req->arg;
 	struct handle *h;
-	bool kill;
 	int r;
 
 	if (in->offset > INT64_MAX || in->length > INT64_MAX)
@@ -189,11 +194,10 @@ int op_fallocate(struct fs *fs, struct virtiofs_req *req)
 	h = handle_get(fs, in->fh, req->in->nodeid, S_IFREG);
 	if (!h)
 		return -EBADF;
-	kill = killpriv_enter(fs, req, false);
-	r = fallocate(h->fd, (int)in->mode, (off_t)in->offset,
-		      (off_t)in->length);
-	r = r < 0 ? -errno : 0;
-	killpriv_leave(kill);
+	r = take_opener(fs, req, h, false);
+	if (r == 0 && fallocate(h->fd, (int)in->mode, (off_t)in->offset,
+				(off_t)in->length) < 0)
+		r = -errno;
 	handle_put(h);
 	return r < 0 ? r : reply_bytes(req, NULL, 0);
 }
@@ -230,17 +234,16 @@ static ssize_t copy(struct fs *fs, struct virtiofs_req *req, uint64_t max)
 	uint64_t len = in->len < max ? in->len : max;
 	struct handle *src, *dst;
 	ssize_t n = -EBADF;
-	bool kill;
 
 	if (in->flags || in->off_in > INT64_MAX || in->off_out > INT64_MAX)
 		return -EINVAL;
 	src = handle_get(fs, in->fh_in, req->in->nodeid, S_IFREG);
 	dst = handle_get(fs, in->fh_out, in->nodeid_out, S_IFREG);
-	if (src && dst) {
-		kill = killpriv_enter(fs, req, false);
+	if (src && dst)
+		n = take_opener(fs, req, dst, false);
+	if (n == 0) {
 		n = copy_file_range(src->fd, &from, dst->fd, &to, len, 0);
 		n = n < 0 ? -errno : n;
-		killpriv_leave(kill);
 	}
 	if (src)
 		handle_put(src);
@@ -274,12 +277,15 @@ int op_copy_file_range_64(struct fs *fs, struct virtiofs_req *req)
 int op_syncfs(struct fs *fs, struct virtiofs_req *req)
 {
 	struct node_ref ref;
+	uint64_t lifted;
 	int fd, r;
 
 	r = node_get(fs, req->in->nodeid, &ref);
 	if (r < 0)
 		return r;
+	lifted = creds_lift();
 	fd = fs_reopen(fs, ref.fd, ref.node->type, O_RDONLY | O_NONBLOCK);
+	creds_settle(lifted);
 	node_put(&ref);
 	if (fd < 0)
 		return fd;

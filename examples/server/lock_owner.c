@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "creds.h"
 #include "lock.h"
 
 typedef bool (*lock_owner_match)(const struct lock_owner *o, uint64_t key);
@@ -25,6 +26,7 @@ static struct lock_owner *find(struct node *n, uint64_t owner)
 static int open_file(const struct node_ref *ref)
 {
 	const struct fs *fs = ref->node->fs;
+	uint64_t lifted = creds_lift();
 	int fd = -EROFS;
 
 	if (!fs->opts.readonly)
@@ -33,6 +35,7 @@ static int open_file(const struct node_ref *ref)
 	if (fd == -EROFS || fd == -ETXTBSY || fd == -EACCES || fd == -EPERM)
 		fd = fs_reopen(fs, ref->fd, ref->node->type,
 			       O_RDONLY | O_NONBLOCK);
+	creds_settle(lifted);
 	return fd;
 }
 

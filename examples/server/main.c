@@ -93,15 +93,18 @@ static int check_shared_dir(struct options *o)
 
 static int drop_privileges(const struct options *o)
 {
-	int r = 0;
+	int r = caps_drop(o->handles != HANDLES_NEVER);
 
-	if (geteuid() == 0)
-		r = caps_drop(o->handles != HANDLES_NEVER);
 	if (r == 0)
 		r = caps_remember();
 	if (r < 0)
 		log_err("can't drop capabilities: %s", strerror(-r));
 	creds_init();
+	if (r == 0 && o->check_permissions && !creds_can_switch()) {
+		log_err("--check-permissions: takes the right to become other "
+			"users, as root has it");
+		r = -EPERM;
+	}
 	return r;
 }
 
@@ -120,6 +123,7 @@ static int start_fs(struct server *s, const struct sandbox *sandbox,
 	    .readdirplus = o->readdirplus,
 	    .killpriv_v2 = o->killpriv_v2,
 	    .preserve_noatime = o->preserve_noatime,
+	    .check_permissions = o->check_permissions,
 	    .fd_limit = fd_limit,
 	};
 	int r;

@@ -52,7 +52,7 @@ static int reply_open(struct fs *fs, struct virtiofs_req *req, int fd,
 	uint64_t nodeid = req->in->nodeid;
 	int r;
 
-	r = handle_add(fs, nodeid, fd, type, &out.fh);
+	r = handle_add(req, nodeid, fd, type, &out.fh);
 	if (r < 0)
 		return r;
 	out.open_flags = open_out_flags(fs, S_ISDIR(type));
@@ -70,12 +70,17 @@ int op_open(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_open_in *in = req->arg;
 	struct node_ref ref;
+	unsigned set_id = 0;
 	int flags, fd, r;
-	bool kill;
 
 	r = open_flags(fs, in->flags, &flags);
 	if (r == 0 && fs->opts.readonly && writes(flags))
 		r = -EROFS;
+	if (flags & O_TRUNC)
+		set_id = creds_set_id(fs, req,
+				      in->open_flags & FUSE_OPEN_KILL_SUIDGID);
+	if (r == 0)
+		r = creds_ask(fs, req, set_id);
 	if (r == 0)
 		r = node_get(fs, req->in->nodeid, &ref);
 	if (r < 0)
@@ -85,10 +90,7 @@ int op_open(struct fs *fs, struct virtiofs_req *req)
 		node_put(&ref);
 		return -EISDIR;
 	}
-	kill = (flags & O_TRUNC) &&
-	       killpriv_enter(fs, req, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
 	fd = fs_reopen(fs, ref.fd, ref.node->type, flags);
-	killpriv_leave(kill);
 	node_put(&ref);
 	return fd < 0 ? fd : reply_open(fs, req, fd, S_IFREG);
 }

@@ -33,6 +33,7 @@ enum {
 	OPT_KILLPRIV,
 	OPT_NO_KILLPRIV,
 	OPT_NOATIME,
+	OPT_CHECK,
 	OPT_HANDLES,
 	OPT_RLIMIT,
 	OPT_SANDBOX,
@@ -63,6 +64,7 @@ static const struct option long_options[] = {
     {"killpriv-v2", no_argument, NULL, OPT_KILLPRIV},
     {"no-killpriv-v2", no_argument, NULL, OPT_NO_KILLPRIV},
     {"preserve-noatime", no_argument, NULL, OPT_NOATIME},
+    {"check-permissions", no_argument, NULL, OPT_CHECK},
     {"inode-file-handles", required_argument, NULL, OPT_HANDLES},
     {"rlimit-nofile", required_argument, NULL, OPT_RLIMIT},
     {"sandbox", required_argument, NULL, OPT_SANDBOX},
@@ -105,6 +107,9 @@ static const char help_text[] =
     "  --no-readdirplus        do not list and look up in one request\n"
     "  --[no-]killpriv-v2      clear set-user-id bits here (default yes)\n"
     "  --preserve-noatime      honour O_NOATIME\n"
+    "  --check-permissions     judge requests by their user, here: for "
+    "clients\n"
+    "                          that do not judge themselves, as Linux does\n"
     "  --inode-file-handles MODE\n"
     "                          never, prefer or mandatory (prefer)\n"
     "  --rlimit-nofile N       open files; 0: leave the limit as it is\n"
@@ -277,6 +282,8 @@ static bool set_flag(struct options *o, int opt)
 		return true;
 	case OPT_NOATIME:
 		return o->preserve_noatime = true;
+	case OPT_CHECK:
+		return o->check_permissions = true;
 	case OPT_SYSLOG:
 		return o->syslog = true;
 	case OPT_PACKED:

@@ -2,7 +2,8 @@
 #ifndef SERVER_OPTIONS_H
 #define SERVER_OPTIONS_H
 /* The command line. virtiofsd's names, meanings and defaults where it has
- * them; --queues, --queue-size, --packed and --stats are ours. */
+ * them; --queues, --queue-size, --packed, --stats and
+ * --check-permissions are ours. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -53,6 +54,7 @@ struct options {
 	bool readdirplus;
 	bool killpriv_v2;
 	bool preserve_noatime;
+	bool check_permissions;
 };
 
 /* 0: serve. 1: --help and its like, all printed. Negative: said why. */

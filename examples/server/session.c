@@ -14,7 +14,7 @@
 
 static uint64_t wanted(const struct fs_opts *o)
 {
-	uint64_t flags = ALWAYS | FUSE_CREATE_SUPP_GROUP | FUSE_ALLOW_IDMAP;
+	uint64_t flags = ALWAYS | FUSE_CREATE_SUPP_GROUP;
 
 	/* Names that may not be kept are not worth looking up in advance. */
 	if (o->readdirplus && o->cache != CACHE_NEVER)
@@ -28,7 +28,8 @@ static uint64_t wanted(const struct fs_opts *o)
 	return flags;
 }
 
-/* Of these the server makes the choice, whatever the library would say. */
+/* Of these the server makes the choice, whatever the library would say. After
+ * ALLOW_IDMAP a client would tell no more who asks. */
 #define OURS                                                                   \
 	(ALWAYS | FUSE_CREATE_SUPP_GROUP | FUSE_ALLOW_IDMAP |                  \
 	 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |                         \
@@ -78,5 +79,5 @@ void fs_on_init(const struct fuse_init_in *in, struct fuse_init_out *out,
 	out->flags2 = (uint32_t)((flags | other) >> 32);
 	out->time_gran = 1;
 	atomic_store(&fs->agreed, agreed_bits(flags));
-	log_info("client speaks FUSE 7.%u", in->minor);
+	log_debug("client speaks FUSE 7.%u", in->minor);
 }

@@ -37,11 +37,8 @@ static int change_mode(const struct target *t, const struct fuse_setattr_in *in)
 	return chmod(t->name.s, in->mode & 07777) < 0 ? -errno : 0;
 }
 
-static int change_size(struct fs *fs, const struct virtiofs_req *req,
-		       const struct target *t)
+static int change_size(const struct target *t, const struct fuse_setattr_in *in)
 {
-	const struct fuse_setattr_in *in = req->arg;
-	bool kill;
 	int r;
 
 	if (!(in->valid & FATTR_SIZE))
@@ -51,14 +48,11 @@ static int change_size(struct fs *fs, const struct virtiofs_req *req,
 		return S_ISDIR(t->ref.node->type) ? -EISDIR : -EINVAL;
 	if (in->size > INT64_MAX)
 		return -EFBIG;
-	kill = killpriv_enter(fs, req, in->valid & FATTR_KILL_SUIDGID);
 	if (t->handle)
 		r = ftruncate(t->handle->fd, (off_t)in->size);
 	else
 		r = truncate(t->name.s, (off_t)in->size);
-	r = r < 0 ? -errno : 0;
-	killpriv_leave(kill);
-	return r;
+	return r < 0 ? -errno : 0;
 }
 
 static struct timespec time_of(uint32_t valid, uint32_t now, uint64_t sec,
@@ -92,20 +86,30 @@ static int change_times(const struct target *t,
 
 /* The owner before the mode, which a change of owner would take bits from;
  * times last, which a change of size would overwrite. */
-static int change(struct fs *fs, const struct virtiofs_req *req,
-		  const struct target *t)
+static int change(const struct target *t, const struct fuse_setattr_in *in)
 {
-	const struct fuse_setattr_in *in = req->arg;
 	int r;
 
 	r = change_owner(t, in);
 	if (r == 0)
 		r = change_mode(t, in);
 	if (r == 0)
-		r = change_size(fs, req, t);
+		r = change_size(t, in);
 	if (r == 0)
 		r = change_times(t, in);
 	return r;
+}
+
+static int take_creds(const struct fs *fs, const struct virtiofs_req *req)
+{
+	const struct fuse_setattr_in *in = req->arg;
+	unsigned flags = 0;
+
+	if (in->valid & FATTR_MODE)
+		flags = CREDS_KEEP_SET_ID;
+	else if (in->valid & FATTR_SIZE)
+		flags = creds_set_id(fs, req, in->valid & FATTR_KILL_SUIDGID);
+	return creds_ask(fs, req, flags);
 }
 
 int op_setattr(struct fs *fs, struct virtiofs_req *req)
@@ -116,7 +120,9 @@ int op_setattr(struct fs *fs, struct virtiofs_req *req)
 	struct statx st;
 	int r;
 
-	r = node_get(fs, req->in->nodeid, &t.ref);
+	r = take_creds(fs, req);
+	if (r == 0)
+		r = node_get(fs, req->in->nodeid, &t.ref);
 	if (r < 0)
 		return r;
 	t.name = fs_fd_name(t.ref.fd);
@@ -125,7 +131,7 @@ int op_setattr(struct fs *fs, struct virtiofs_req *req)
 		r = t.handle ? 0 : -EBADF;
 	}
 	if (r == 0)
-		r = change(fs, req, &t);
+		r = change(&t, in);
 	if (r == 0)
 		r = node_stat(t.ref.fd, &st);
 	if (t.handle)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "creds.h"
 #include "ops.h"
 
 /* ACLs that the client doesn't enforce must not be set or shown: they would
@@ -56,6 +57,7 @@ static int set(struct fs *fs, const struct virtiofs_req *req, const char *name,
 	       bool kill_sgid)
 {
 	const struct fuse_setxattr_in *in = req->arg;
+	bool is_acl = strcmp(name, "system.posix_acl_access") == 0;
 	char *value = fs_scratch(0);
 	struct node_ref ref;
 	struct fd_name file;
@@ -67,11 +69,14 @@ static int set(struct fs *fs, const struct virtiofs_req *req, const char *name,
 		return (int)len;
 	if (in->size != (size_t)len)
 		return -EINVAL;
-	r = node_get(fs, req->in->nodeid, &ref);
+	/* It may take set-group-id away, which is for the client to say. */
+	r = creds_ask(fs, req, is_acl ? CREDS_KEEP_SET_ID : 0);
+	if (r == 0)
+		r = node_get(fs, req->in->nodeid, &ref);
 	if (r < 0)
 		return r;
 	file = fs_fd_name(ref.fd);
-	if (kill_sgid && strcmp(name, "system.posix_acl_access") == 0)
+	if (kill_sgid && is_acl)
 		r = clear_sgid(&ref, file.s);
 	if (r == 0 &&
 	    setxattr(file.s, name, value, (size_t)len, (int)in->flags) < 0)

@@ -2,6 +2,7 @@
 /* FUSE calls by name, over srv_call(). */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -262,6 +263,96 @@ int srv_setattr(struct srv *s, uint64_t node, const struct fuse_setattr_in *in,
 	if (r == 0)
 		*ret = out.attr;
 	return r;
+}
+
+int srv_setxattr(struct srv *s, uint64_t node, const char *name,
+		 const char *value, uint32_t size)
+{
+	struct fuse_setxattr_in in = {.size = size};
+	/* The long form goes with ACLs. */
+	size_t len = srv_fs(s)->opts.posix_acl ? sizeof(in)
+					       : FUSE_COMPAT_SETXATTR_IN_SIZE;
+	char arg[sizeof(in) + 256];
+	struct call c = {
+	    .opcode = FUSE_SETXATTR,
+	    .nodeid = node,
+	    .uid = as_uid,
+	    .gid = as_gid,
+	    .arg = arg,
+	    .arg_len = len + strlen(name) + 1,
+	    .data = value,
+	    .data_len = strlen(value),
+	};
+
+	memcpy(arg, &in, len);
+	strcpy(arg + len, name);
+	return (int)srv_call(s, &c);
+}
+
+ssize_t srv_getxattr(struct srv *s, uint64_t node, const char *name, void *buf,
+		     uint32_t size)
+{
+	struct {
+		struct fuse_getxattr_in in;
+		char name[256];
+	} arg = {.in = {.size = size}};
+	struct call c = {
+	    .opcode = name ? FUSE_GETXATTR : FUSE_LISTXATTR,
+	    .nodeid = node,
+	    .uid = as_uid,
+	    .gid = as_gid,
+	    .arg = &arg,
+	    .arg_len = sizeof(arg.in) + (name ? strlen(name) + 1 : 0),
+	    .room = buf,
+	    .room_len = size ? size : sizeof(struct fuse_getxattr_out),
+	};
+
+	if (name)
+		strcpy(arg.name, name);
+	return srv_call(s, &c);
+}
+
+int srv_removexattr(struct srv *s, uint64_t node, const char *name)
+{
+	struct call c = {
+	    .opcode = FUSE_REMOVEXATTR,
+	    .nodeid = node,
+	    .uid = as_uid,
+	    .gid = as_gid,
+	    .arg = name,
+	    .arg_len = strlen(name) + 1,
+	};
+
+	return (int)srv_call(s, &c);
+}
+
+bool srv_thread_is(uint32_t uid, uint32_t gid, unsigned cap, bool has)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *d;
+	bool found = false;
+
+	assert_non_null(tasks);
+	while (!found && (d = readdir(tasks))) {
+		unsigned euid = 0, egid = 0;
+		unsigned long long caps = 0;
+		char line[300];
+		FILE *f;
+
+		snprintf(line, sizeof(line), "/proc/self/task/%s/status",
+			 d->d_name);
+		f = d->d_name[0] == '.' ? NULL : fopen(line, "r");
+		while (f && fgets(line, sizeof(line), f)) {
+			sscanf(line, "Uid: %*u %u", &euid);
+			sscanf(line, "Gid: %*u %u", &egid);
+			sscanf(line, "CapEff: %llx", &caps);
+		}
+		if (f)
+			fclose(f);
+		found = euid == uid && egid == gid && (caps >> cap & 1) == has;
+	}
+	closedir(tasks);
+	return found;
 }
 
 void host_write(const struct srv *s, const char *name, const char *text)

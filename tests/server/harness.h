@@ -94,6 +94,17 @@ int srv_getattr(struct srv *s, uint64_t node, struct fuse_attr *ret);
 int srv_setattr(struct srv *s, uint64_t node, const struct fuse_setattr_in *in,
 		struct fuse_attr *ret);
 
+int srv_setxattr(struct srv *s, uint64_t node, const char *name,
+		 const char *value, uint32_t size);
+/* name NULL: LISTXATTR. */
+ssize_t srv_getxattr(struct srv *s, uint64_t node, const char *name, void *buf,
+		     uint32_t size);
+int srv_removexattr(struct srv *s, uint64_t node, const char *name);
+
+/* Some thread of this process is that user now, and has that capability or
+ * not. */
+bool srv_thread_is(uint32_t uid, uint32_t gid, unsigned cap, bool has);
+
 /* Directly in the directory. */
 void host_write(const struct srv *s, const char *name, const char *text);
 void host_check(const struct srv *s, const char *name, const char *text);

@@ -97,71 +97,6 @@ static void set_group_id_directory_gives_its_group(void **state)
 	srv_free(s);
 }
 
-static ssize_t mkdir_with_group(struct srv *s, uint64_t dir, const char *name,
-				uint32_t group)
-{
-	struct {
-		struct fuse_ext_header h;
-		uint32_t nr_groups, group;
-	} ext = {{sizeof(ext), FUSE_EXT_GROUPS}, 1, group};
-	struct fuse_entry_out e;
-	struct {
-		struct fuse_mkdir_in in;
-		char name[8];
-	} arg = {.in = {.mode = 0755}};
-	struct call c = {
-	    .opcode = FUSE_MKDIR,
-	    .nodeid = dir,
-	    .uid = USER,
-	    .gid = GROUP,
-	    .arg = &arg,
-	    .arg_len = sizeof(arg.in) + strlen(name) + 1,
-	    .data = &ext,
-	    .data_len = sizeof(ext),
-	    .extlen = sizeof(ext) / 8,
-	    .room = &e,
-	    .room_len = sizeof(e),
-	};
-
-	strcpy(arg.name, name);
-	return srv_call(s, &c);
-}
-
-/* covers: FUSE-BTH-06 */
-static void supplementary_group_counts(void **state)
-{
-	struct srv_opts o = srv_defaults();
-	struct srv *s;
-	uint64_t d;
-
-	NEED_ROOT();
-	s = srv_new(&o);
-	d = shared_dir(s);
-	assert_int_equal(chown(srv_path(s, "d"), 0, 99), 0);
-	assert_int_equal(chmod(srv_path(s, "d"), 0775), 0);
-	assert_int_equal(mkdir_with_group(s, d, "a", 100), -EACCES);
-	assert_true(mkdir_with_group(s, d, "b", 99) > 0);
-	/* The groups were that request's only. */
-	assert_int_equal(mkdir_with_group(s, d, "c", 100), -EACCES);
-	check_owner(s, "d/b", USER, GROUP, S_IFDIR | 0755);
-	srv_free(s);
-
-	/* A client that can't tell groups has judged itself. */
-	o.init_flags = FUSE_ASYNC_READ;
-	s = srv_new(&o);
-	d = shared_dir(s);
-	assert_int_equal(chmod(srv_path(s, "d"), 0775), 0);
-	srv_as(USER, GROUP);
-	{
-		struct fuse_entry_out e;
-
-		assert_int_equal(srv_mkdir(s, d, "a", 0755, &e), 0);
-	}
-	srv_as(0, 0);
-	check_owner(s, "d/a", USER, GROUP, S_IFDIR | 0755);
-	srv_free(s);
-}
-
 static void existing_name_is_not_made_again(void **state)
 {
 	struct srv *s = srv_new(NULL);
@@ -444,7 +379,6 @@ int main(void)
 	    cmocka_unit_test(everything_belongs_to_the_requester),
 	    cmocka_unit_test(device_of_a_user_is_refused),
 	    cmocka_unit_test(set_group_id_directory_gives_its_group),
-	    cmocka_unit_test(supplementary_group_counts),
 	    cmocka_unit_test(existing_name_is_not_made_again),
 	    cmocka_unit_test(create_does_not_open_what_the_user_may_not),
 	    cmocka_unit_test(temporary_file_has_no_name_until_linked),

@@ -198,62 +198,6 @@ static void file_is_not_a_directory(void **state)
 	srv_free(s);
 }
 
-static int set_attr(struct srv *s, uint64_t node, const char *name,
-		    const char *value, uint32_t size)
-{
-	struct fuse_setxattr_in in = {.size = size};
-	/* The long form goes with ACLs. */
-	size_t len = srv_fs(s)->opts.posix_acl ? sizeof(in)
-					       : FUSE_COMPAT_SETXATTR_IN_SIZE;
-	char arg[sizeof(in) + 256];
-	struct call c = {
-	    .opcode = FUSE_SETXATTR,
-	    .nodeid = node,
-	    .arg = arg,
-	    .arg_len = len + strlen(name) + 1,
-	    .data = value,
-	    .data_len = strlen(value),
-	};
-
-	memcpy(arg, &in, len);
-	strcpy(arg + len, name);
-	return (int)srv_call(s, &c);
-}
-
-/* name NULL: list. */
-static ssize_t get_attr(struct srv *s, uint64_t node, const char *name,
-			void *buf, uint32_t size)
-{
-	struct {
-		struct fuse_getxattr_in in;
-		char name[256];
-	} arg = {.in = {.size = size}};
-	struct call c = {
-	    .opcode = name ? FUSE_GETXATTR : FUSE_LISTXATTR,
-	    .nodeid = node,
-	    .arg = &arg,
-	    .arg_len = sizeof(arg.in) + (name ? strlen(name) + 1 : 0),
-	    .room = buf,
-	    .room_len = size ? size : sizeof(struct fuse_getxattr_out),
-	};
-
-	if (name)
-		strcpy(arg.name, name);
-	return srv_call(s, &c);
-}
-
-static int remove_attr(struct srv *s, uint64_t node, const char *name)
-{
-	struct call c = {
-	    .opcode = FUSE_REMOVEXATTR,
-	    .nodeid = node,
-	    .arg = name,
-	    .arg_len = strlen(name) + 1,
-	};
-
-	return (int)srv_call(s, &c);
-}
-
 /* covers: FUSE-BTH-05 */
 static void extended_attributes_are_kept(void **state)
 {
@@ -270,20 +214,22 @@ static void extended_attributes_are_kept(void **state)
 		s = srv_new(&o);
 		host_write(s, "a", "");
 		a = srv_node(s, ROOT, "a");
-		assert_int_equal(set_attr(s, a, "user.x", "value", 5), 0);
-		assert_int_equal(get_attr(s, a, "user.x", &size, 0),
+		assert_int_equal(srv_setxattr(s, a, "user.x", "value", 5), 0);
+		assert_int_equal(srv_getxattr(s, a, "user.x", &size, 0),
 				 sizeof(size));
 		assert_int_equal(size.size, 5);
-		assert_int_equal(get_attr(s, a, "user.x", buf, 128), 5);
+		assert_int_equal(srv_getxattr(s, a, "user.x", buf, 128), 5);
 		assert_memory_equal(buf, "value", 5);
-		assert_int_equal(get_attr(s, a, "user.x", buf, 4), -ERANGE);
-		assert_int_equal(get_attr(s, a, NULL, buf, 128), 7);
+		assert_int_equal(srv_getxattr(s, a, "user.x", buf, 4), -ERANGE);
+		assert_int_equal(srv_getxattr(s, a, NULL, buf, 128), 7);
 		assert_memory_equal(buf, "user.x", 7);
-		assert_int_equal(get_attr(s, a, "user.y", buf, 128), -ENODATA);
+		assert_int_equal(srv_getxattr(s, a, "user.y", buf, 128),
+				 -ENODATA);
 		/* A size that the data doesn't have. */
-		assert_int_not_equal(set_attr(s, a, "user.y", "v", 7), 0);
-		assert_int_equal(remove_attr(s, a, "user.x"), 0);
-		assert_int_equal(get_attr(s, a, NULL, &size, 0), sizeof(size));
+		assert_int_not_equal(srv_setxattr(s, a, "user.y", "v", 7), 0);
+		assert_int_equal(srv_removexattr(s, a, "user.x"), 0);
+		assert_int_equal(srv_getxattr(s, a, NULL, &size, 0),
+				 sizeof(size));
 		assert_int_equal(size.size, 0);
 		srv_free(s);
 	}
@@ -297,10 +243,10 @@ static void extended_attributes_can_be_off(void **state)
 
 	o.fs.xattr = false;
 	s = srv_new(&o);
-	assert_int_equal(set_attr(s, ROOT, "user.x", "v", 1), -ENOSYS);
-	assert_int_equal(get_attr(s, ROOT, "user.x", buf, 16), -ENOSYS);
-	assert_int_equal(get_attr(s, ROOT, NULL, buf, 16), -ENOSYS);
-	assert_int_equal(remove_attr(s, ROOT, "user.x"), -ENOSYS);
+	assert_int_equal(srv_setxattr(s, ROOT, "user.x", "v", 1), -ENOSYS);
+	assert_int_equal(srv_getxattr(s, ROOT, "user.x", buf, 16), -ENOSYS);
+	assert_int_equal(srv_getxattr(s, ROOT, NULL, buf, 16), -ENOSYS);
+	assert_int_equal(srv_removexattr(s, ROOT, "user.x"), -ENOSYS);
 	srv_free(s);
 }
 
@@ -310,14 +256,16 @@ static void acl_is_hidden_from_who_does_not_enforce_it(void **state)
 	char buf[64];
 	uint64_t p;
 
-	assert_int_equal(get_attr(s, ROOT, "system.posix_acl_access", buf, 64),
-			 -EOPNOTSUPP);
-	assert_int_equal(set_attr(s, ROOT, "system.posix_acl_default", "x", 1),
-			 -EOPNOTSUPP);
+	assert_int_equal(
+	    srv_getxattr(s, ROOT, "system.posix_acl_access", buf, 64),
+	    -EOPNOTSUPP);
+	assert_int_equal(
+	    srv_setxattr(s, ROOT, "system.posix_acl_default", "x", 1),
+	    -EOPNOTSUPP);
 	/* Neither is a pipe opened to look at its attributes. */
 	assert_int_equal(mkfifo(srv_path(s, "p"), 0600), 0);
 	p = srv_node(s, ROOT, "p");
-	assert_int_equal(get_attr(s, p, "user.x", buf, 64), -ENODATA);
+	assert_int_equal(srv_getxattr(s, p, "user.x", buf, 64), -ENODATA);
 	srv_free(s);
 }
 
