@@ -75,10 +75,14 @@ static int bind_and_listen(int fd, const struct sockaddr_un *addr,
 
 	r = r < 0 ? -errno : 0;
 	umask(old);
-	if (r == 0 && group)
+	if (r < 0)
+		return r;
+	if (group)
 		r = set_group(addr->sun_path, group);
 	if (r == 0 && listen(fd, 4) < 0)
 		r = -errno;
+	if (r < 0)
+		unlink(addr->sun_path);
 	return r;
 }
 
