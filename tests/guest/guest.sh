@@ -8,6 +8,7 @@
 #               kernel's own modules
 #   VT_BUSYBOX  the only other program that is used
 #   VT_REBOOT   1: the first boot ends with a reboot, not with power off
+#   VT_ZERO_PAGE  set: the work hands the device a page that isn't shared
 #   VT_MODE     mount (only mount, look and unmount), work, or copy (for the
 #               demo: copy the tree VT_FROM into the mount and the mount out)
 # Each line that the host acts on begins with GUEST or WORK.
@@ -54,7 +55,6 @@ umount_fs() {
 first_boot() {
 	echo 1 >$M/boots
 	$VT_WORK guest $M
-	$VT_WORK look $M
 	umount_fs
 	mount_fs
 	$VT_WORK look $M
@@ -69,7 +69,7 @@ first_boot() {
 
 later_boot() {
 	echo "$1" >$M/boots
-	$VT_WORK look $M
+	$VT_WORK glance $M
 	umount_fs
 	mount_fs
 	echo "$1" >"$M/boot-$1"

@@ -28,6 +28,12 @@ int work_skipped(const char *text)
 	return WORK_SKIP;
 }
 
+void work_note(const char *text)
+{
+	printf("WORK note %s\n", text);
+	fflush(stdout);
+}
+
 /* xorshift over the 8-byte word's number: any offset costs the same. */
 static uint64_t pattern_word(uint32_t seed, uint64_t index)
 {
@@ -183,7 +189,7 @@ int main(int argc, char **argv)
 
 	if (argc != 3) {
 		fprintf(stderr,
-			"usage: guest-work make|guest|look DIRECTORY\n");
+			"usage: guest-work make|guest|look|glance DIRECTORY\n");
 		return 1;
 	}
 	if (chdir(argv[2]) < 0) {
@@ -198,6 +204,8 @@ int main(int argc, char **argv)
 		cnt += run_steps(work_tree_steps, &failed);
 		cnt += run_steps(work_meta_steps, &failed);
 		cnt += run_steps(work_lock_steps, &failed);
+	} else if (strcmp(argv[1], "glance") == 0) {
+		cnt += run_steps(work_glance_steps, &failed);
 	} else {
 		/* What the host must see, a guest that mounts again must too.
 		 */

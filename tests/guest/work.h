@@ -30,9 +30,12 @@ extern const struct work_step work_tree_steps[];
 extern const struct work_step work_meta_steps[];
 extern const struct work_step work_lock_steps[];
 extern const struct work_step work_host_steps[];
+extern const struct work_step work_glance_steps[]; /* the same, less of it */
 
 int work_failed(const char *where, int line, const char *what);
 int work_skipped(const char *why);
+/* A line for the host to find. */
+void work_note(const char *text);
 
 /* A condition that must hold, else the step fails and says which. */
 #define MUST(cond)                                                             \

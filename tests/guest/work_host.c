@@ -14,12 +14,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static int contents(void)
+static int large_contents(void)
 {
 	if (work_is_pattern("in/blob", WORK_BLOB, 1) < 0 ||
-	    work_is_pattern("blob", WORK_BLOB, 1) < 0 ||
-	    work_is_pattern("pattern", WORK_BLOB, 7) < 0 ||
-	    work_is_pattern("mapped", 3 * 4096, 11) < 0 ||
+	    work_is_pattern("blob", WORK_BLOB, 1) < 0)
+		return -1;
+	return work_is_pattern("pattern", WORK_BLOB, 7);
+}
+
+static int contents(void)
+{
+	if (work_is_pattern("mapped", 3 * 4096, 11) < 0 ||
 	    work_is_pattern("odd-a", 0, 0) < 0 ||
 	    work_is_pattern("odd-i", 131073, 8) < 0 ||
 	    work_is_pattern("odd-j", 1048577, 9) < 0)
@@ -54,14 +59,14 @@ static int together(void)
 	return 0;
 }
 
-static int many(void)
+static int many_by(int step)
 {
 	char name[64], text[64];
 	struct dirent *de;
 	int i, cnt = 0;
 	DIR *d;
 
-	for (i = 1; i < WORK_FILES; i += 2) {
+	for (i = 1; i < WORK_FILES; i += step) {
 		snprintf(name, sizeof(name), "many/g%04d", i);
 		snprintf(text, sizeof(text), "file %d\n", i);
 		if (work_is(name, text) < 0)
@@ -74,6 +79,16 @@ static int many(void)
 	closedir(d);
 	MUST(cnt == WORK_FILES / 2);
 	return 0;
+}
+
+static int many(void)
+{
+	return many_by(2);
+}
+
+static int some_of_many(void)
+{
+	return many_by(50);
 }
 
 static int links(void)
@@ -185,10 +200,25 @@ static int sizes(void)
 }
 
 const struct work_step work_host_steps[] = {
+    {"left_large_contents", large_contents},
     {"left_contents", contents},
     {"left_copied_range", copied_range},
     {"left_together", together},
     {"left_many", many},
+    {"left_links", links},
+    {"left_names", names},
+    {"left_owners", owners},
+    {"left_times", times},
+    {"left_xattrs", xattrs},
+    {"left_sizes", sizes},
+    {NULL, NULL},
+};
+
+const struct work_step work_glance_steps[] = {
+    {"left_contents", contents},
+    {"left_copied_range", copied_range},
+    {"left_together", together},
+    {"left_some_of_many", some_of_many},
     {"left_links", links},
     {"left_names", names},
     {"left_owners", owners},
