@@ -11,7 +11,7 @@
 
 #define TIMEOUT_DEFAULT_S 30
 #define QUEUE_SIZE_MAX	  32768u
-#define QUEUES_MAX	  1024u
+#define QUEUES_MAX	  256u
 
 /* clang-format off */
 static const struct command commands[] = {

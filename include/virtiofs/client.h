@@ -16,6 +16,13 @@ extern "C" {
 /* start returns -EAGAIN: dispatch, and call it again. */
 #define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)
 
+/* Which request queue a call goes by, of those that nobody took. Whatever it
+ * is, a call on a node goes behind those on the same node that timed out and
+ * are still with the device. */
+#define VIRTIOFS_QUEUE_LEAST_BUSY 0u
+#define VIRTIOFS_QUEUE_CPU	  1u /* the caller's, while that has room */
+#define VIRTIOFS_QUEUE_NODEID	  2u /* one node, one queue */
+
 struct virtiofs_client_opts {
 	size_t size;
 	uint32_t num_request_queues; /* default 1 */
@@ -31,8 +38,9 @@ struct virtiofs_client_opts {
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
-	uint32_t backlog; /* ops per queue that may wait for room in a full
-			   * ring, beyond queue_size of them; to 32767 */
+	uint32_t backlog;      /* ops per queue that may wait for room in a full
+				* ring, beyond queue_size of them; to 32767 */
+	uint32_t queue_policy; /* VIRTIOFS_QUEUE_ */
 };
 
 /* Easiest: new and start in one call. Owns t even if it fails. */

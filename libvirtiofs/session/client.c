@@ -68,6 +68,9 @@ static int check_opts(const struct virtiofs_client_opts *o)
 	if (!packed && !vtfs_is_pow2(o->queue_size))
 		return vtfs_fail(-EINVAL, "queue size %u is no power of two",
 				 o->queue_size);
+	if (o->queue_policy > VIRTIOFS_QUEUE_NODEID)
+		return vtfs_fail(-EINVAL, "unknown queue policy %u",
+				 o->queue_policy);
 	if (o->backlog > VTFS_VQ_NUM_MAX - 1)
 		return vtfs_fail(-EINVAL, "backlog %u, at most %u", o->backlog,
 				 VTFS_VQ_NUM_MAX - 1);

@@ -43,9 +43,11 @@ enum vtfs_client_state {
 struct vtfs_waiter {
 	struct vtfs_waiter *next, *prev;
 	pthread_cond_t cond;
-	struct virtiofs_cliq *q; /* with slot */
-	struct vtfs_cslot *slot; /* NULL: waits for one, or done */
+	struct virtiofs_cliq *q;    /* with slot */
+	struct vtfs_cslot *slot;    /* NULL: waits for one, or done */
+	struct virtiofs_cliq *want; /* no other will do; NULL: any */
 	uint64_t user_data;
+	uint64_t nodeid;
 	bool is_lock; /* SETLKW: held back, and others pass it */
 	bool intr;    /* interrupted before it had a slot */
 	bool done;
@@ -149,6 +151,12 @@ void vtfs_client_settle(struct virtiofs_client *c);
 /* client_call.c: callers that have no slot yet and this user_data end. */
 unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
 				       uint64_t user_data);
+
+/* client_pick.c; with lock held */
+/* The queue that w may get a slot of, or NULL: wait for one. -EBUSY: all are
+ * taken. */
+int vtfs_client_pick(struct virtiofs_client *c, struct vtfs_waiter *w,
+		     struct virtiofs_cliq **ret);
 
 /* client_start.c */
 /* Until the transport's op can go on. -ETIMEDOUT */

@@ -82,45 +82,19 @@ static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 	pthread_cond_timedwait(&w->cond, &c->lock, &ts);
 }
 
-static bool may_use(const struct virtiofs_cliq *q, const struct vtfs_waiter *w)
+/* Does x wait for what w would get? */
+static bool waits_for(const struct vtfs_waiter *x, const struct vtfs_waiter *w)
 {
-	return !w->is_lock ||
-	       q->locks + q->locks_waiting.cnt < vtfs_cliq_lock_bound(q);
+	return !x->slot && !x->done && x->is_lock == w->is_lock &&
+	       (!x->want || x->want == w->q);
 }
 
-/* The queue with the fewest requests in flight, or NULL: wait for one. -EBUSY:
- * all are taken. */
-static int pick_queue(struct virtiofs_client *c, const struct vtfs_waiter *w,
-		      struct virtiofs_cliq **ret)
-{
-	struct virtiofs_cliq *best = NULL;
-	int r = -EBUSY;
-
-	for (unsigned i = 0; i < c->queue_cnt; i++) {
-		struct virtiofs_cliq *q = &c->queues[i];
-
-		if (q->taken)
-			continue;
-		if (q->dead) {
-			r = r ? q->dead : 0;
-			continue;
-		}
-		r = 0;
-		if (q->free.cnt && may_use(q, w) &&
-		    (!best || q->free.cnt > best->free.cnt))
-			best = q;
-	}
-	*ret = best;
-	return r == -EBUSY ? vtfs_fail(r, "every request queue is taken") : r;
-}
-
-/* Is nobody of its kind before w waiting for a slot? */
 static bool first_in_line(const struct virtiofs_client *c,
 			  const struct vtfs_waiter *w)
 {
 	const struct vtfs_waiter *x = c->waiters;
 
-	while (x != w && (x->slot || x->done || x->is_lock != w->is_lock))
+	while (x != w && !waits_for(x, w))
 		x = x->next;
 	return x == w;
 }
@@ -135,7 +109,7 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 			return vtfs_fail(-ENOTCONN, "not connected");
 		if (w->intr)
 			return vtfs_fail(-EINTR, "interrupted");
-		r = pick_queue(c, w, &w->q);
+		r = vtfs_client_pick(c, w, &w->q);
 		if (r < 0)
 			return r;
 		if (w->q && first_in_line(c, w))
@@ -183,6 +157,7 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 	int r;
 
 	w->user_data = op->user_data;
+	w->nodeid = op->nodeid;
 	w->is_lock = op->opcode == FUSE_SETLKW;
 	r = get_slot(c, w, deadline);
 	if (r < 0)

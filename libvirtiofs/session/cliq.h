@@ -121,6 +121,7 @@ struct virtiofs_cliq {
 	uint32_t intr_asked; /* any, atomic: some slot's intr was set */
 	uint32_t posted;
 	uint32_t locks;		/* SETLKW posted */
+	uint32_t late;		/* EXPIRED and posted */
 	uint64_t next_deadline; /* 0: no slot has one */
 	uint64_t timer_at;	/* what timer_fd is set to */
 	uint32_t faults;	/* replies that were none */
@@ -163,6 +164,8 @@ bool vtfs_cliq_collect(struct virtiofs_cliq *q);
 void vtfs_cliq_give(struct virtiofs_cliq *q, struct vtfs_cslot *s);
 /* client_call's thread leaves: what comes is dropped. */
 void vtfs_cliq_abandon(struct virtiofs_cliq *q, struct vtfs_cslot *s);
+/* Is one on this node still with the device that timed out? */
+bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid);
 /* Requests whose time is up. */
 void vtfs_cliq_expire(struct virtiofs_cliq *q);
 /* 0: sleep; 1: next has something. */

@@ -137,6 +137,8 @@ static void slot_unpost(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	q->posted--;
 	if (s->flags & VTFS_SLOT_LOCK)
 		q->locks--;
+	if (s->flags & VTFS_SLOT_EXPIRED)
+		q->late--;
 	s->flags &= (uint8_t)~VTFS_SLOT_LOCK;
 }
 
@@ -392,7 +394,7 @@ void vtfs_cliq_give(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 void vtfs_cliq_abandon(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 {
 	s->waiter = NULL;
-	s->flags |= VTFS_SLOT_NOBODY | VTFS_SLOT_EXPIRED;
+	s->flags |= VTFS_SLOT_NOBODY;
 	s->deadline = 0;
 }
 
@@ -409,7 +411,20 @@ static void expire(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		return;
 	}
 	s->flags |= VTFS_SLOT_EXPIRED;
+	q->late++;
 	slot_list(q, s);
+}
+
+bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid)
+{
+	for (uint32_t i = 0; q->late && i < q->slot_cnt; i++) {
+		const struct vtfs_cslot *s = &q->slots[i];
+
+		if (s->state == VTFS_SLOT_POSTED &&
+		    s->flags & VTFS_SLOT_EXPIRED && s->op.nodeid == nodeid)
+			return true;
+	}
+	return false;
 }
 
 void vtfs_cliq_expire(struct virtiofs_cliq *q)

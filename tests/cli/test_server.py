@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """virtiofs-client against virtiofs-server: real files, real full disks."""
+import json
 import os
 import signal
 import stat
@@ -83,6 +84,19 @@ class Served(ClientCase):
         self.assertEqual(self.manifest('back'), want)
         self.ok('rm', '-r', 'new')
         self.assertEqual(os.listdir(self.path('share')), [])
+
+    def test_many_queues_or_some_of_them(self):
+        for i in range(300):
+            self.write('t/%d' % i, os.urandom(i * 100))
+        self.serve_share('--queues', '64')
+        want = self.manifest('t')
+        for n in ('64', '3'):
+            info = json.loads(self.ok('info', '--json', opts=('--queues', n)))
+            self.assertEqual(info['request_queues'], int(n))
+            self.ok('put', '-r', 't', 'new' + n, opts=('--queues', n))
+            self.assertEqual(self.manifest('share/new' + n), want)
+            self.ok('get', '-r', 'new' + n, 'back' + n, opts=('--queues', n))
+            self.assertEqual(self.manifest('back' + n), want)
 
     def test_holes_stay_holes(self):
         with open(self.path('f'), 'wb') as f:

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "liarfix.h"
@@ -159,98 +158,60 @@ static void time_up_in_the_backlog_is_final(void **state)
 	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
 }
 
-struct caller {
-	struct fix *f;
-	unsigned i;
-	uint32_t timeout_ms;
-	int r;
-};
-
-static void *run_caller(void *arg)
-{
-	struct caller *w = arg;
-	unsigned char buf[VIRTIOFS_OP_ARG_MAX];
-	struct virtiofs_op op;
-	struct iovec room = virtiofs_iov(&out[w->i], sizeof(out[0]));
-
-	virtiofs_op_init(&op, buf);
-	virtiofs_prep_getattr(&op, 100 + w->i, &room);
-	op.timeout_ms = w->timeout_ms;
-	w->r = (int)virtiofs_client_call(w->f->c, &op);
-	return NULL;
-}
-
-/* The next that comes to the device, which sleeps on its doorbell. */
-static void pop_wait(struct fix *f)
-{
-	struct pollfd p = {.fd = f->l.q[1].setup.kick_fd, .events = POLLIN};
-
-	while (!liar_pop(&f->l, 1, &f->req))
-		if (!vtfs_vq_dev_arm(f->l.q[1].vq))
-			assert_int_equal(poll(&p, 1, 10000), 1);
-}
-
-static void start_callers(struct fix *f, struct caller *callers,
-			  pthread_t *threads, unsigned cnt)
+static void start_calls(struct fix *f, struct fix_call *calls, unsigned cnt)
 {
 	for (unsigned i = 0; i < cnt; i++) {
-		callers[i] = (struct caller){.f = f, .i = i, .r = 1};
-		pthread_create(&threads[i], NULL, run_caller, &callers[i]);
+		calls[i] = (struct fix_call){.nodeid = 100 + i};
+		fix_call_start(f, &calls[i]);
 	}
 }
 
-static void join_callers(struct caller *callers, pthread_t *threads,
-			 unsigned cnt)
+static void join_calls(struct fix_call *calls, unsigned cnt)
 {
-	for (unsigned i = 0; i < cnt; i++) {
-		pthread_join(threads[i], NULL);
-		assert_int_equal(callers[i].r, sizeof(out[0]));
-	}
+	for (unsigned i = 0; i < cnt; i++)
+		assert_int_equal(fix_call_join(&calls[i]), sizeof(out[0]));
 }
 
 /* The blocking call waits where get_op says that there is none. */
 static void call_waits_where_the_fast_path_is_refused(void **state)
 {
 	static const struct fuse_attr_out zero;
-	struct caller callers[NUM + 3];
-	pthread_t threads[NUM + 3];
+	struct fix_call calls[NUM + 3];
 	struct fix *f = start(state, 0);
 
 	assert_int_equal(virtiofs_cliq_release(f->q), 0);
-	start_callers(f, callers, threads, NUM + 3);
+	start_calls(f, calls, NUM + 3);
 	for (unsigned i = 0; i < NUM + 3; i++) {
-		pop_wait(f);
+		fix_pop_wait(f);
 		liar_reply(&f->l, &f->req, 0, &zero, sizeof(zero));
 	}
-	join_callers(callers, threads, NUM + 3);
+	join_calls(calls, NUM + 3);
 }
 
 /* But not longer than it was told to, and then the device never sees it. */
 static void call_waits_in_its_time_only(void **state)
 {
 	static const struct fuse_attr_out zero;
-	struct caller callers[NUM], late = {.i = 40, .timeout_ms = 2};
+	struct fix_call calls[NUM], late = {.nodeid = 140, .timeout_ms = 2};
 	struct fix *f = start(state, 0);
-	pthread_t threads[NUM];
 
 	assert_int_equal(virtiofs_cliq_release(f->q), 0);
-	start_callers(f, callers, threads, NUM);
+	start_calls(f, calls, NUM);
 	for (unsigned i = 0; i < FITS; i++) {
-		pop_wait(f);
+		fix_pop_wait(f);
 		sent[i] = f->req;
 	}
-	late.f = f;
-	run_caller(&late);
-	assert_int_equal(late.r, -ETIMEDOUT);
+	fix_call_start(f, &late);
+	assert_int_equal(fix_call_join(&late), -ETIMEDOUT);
 	for (unsigned i = 0; i < NUM; i++) {
 		if (i >= FITS) {
-			pop_wait(f);
+			fix_pop_wait(f);
 			sent[i % FITS] = f->req;
 		}
 		assert_int_not_equal(sent[i % FITS].in.nodeid, 140);
 		liar_reply(&f->l, &sent[i % FITS], 0, &zero, sizeof(zero));
 	}
-	join_callers(callers, threads, NUM);
+	join_calls(calls, NUM);
 	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
 }
 
