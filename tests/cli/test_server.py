@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
 import unittest
 
-from client_case import ClientCase, main
+from client_case import CLIENT, ClientCase, main
 
 SERVER = os.environ.get('VIRTIOFS_SERVER', 'virtiofs-server')
 
@@ -42,6 +43,37 @@ class Served(ClientCase):
         while not os.path.exists(self.sock):
             self.assertIsNone(self.daemon.poll(), 'the server ended')
             time.sleep(0.01)
+
+    # covers: VHU-BTH-24
+    def test_conventions_of_a_back_end_program(self):
+        """It stays where it was started, keeps fds 0 to 2, ends when told to."""
+        r = subprocess.run([SERVER, '--print-capabilities'], capture_output=True, check=True)
+        self.assertEqual(json.loads(r.stdout)['type'], 'fs')
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.path('passed'))
+        listener.listen()
+        for where in (['--socket-path', self.sock], ['--fd', str(listener.fileno())]):
+            self.daemon = subprocess.Popen(
+                [SERVER, '--shared-dir', self.path('share'), '--tag', 'share',
+                 '--sandbox', 'none', *where], pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            pid = self.daemon.pid
+            fds = [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in range(3)]
+            peer = self.sock if where[0] == '--socket-path' else self.path('passed')
+            while not os.path.exists(peer):
+                time.sleep(0.01)
+            command = [CLIENT, 'vhost-user:' + peer, 'info']
+            self.assertIn(b'share', subprocess.run(command, capture_output=True, check=True).stdout)
+            self.assertIsNone(self.daemon.poll())
+            self.assertEqual(os.getsid(pid), os.getsid(0))
+            with open(f'/proc/{pid}/status', encoding='ascii') as f:
+                self.assertIn(f'PPid:\t{os.getpid()}\n', f.readlines())
+            self.assertEqual([os.readlink(f'/proc/{pid}/fd/{fd}') for fd in range(3)], fds)
+            self.daemon.terminate()
+            self.daemon.communicate(timeout=60)
+            self.assertEqual(self.daemon.returncode, 0)
+            self.daemon = None
 
     def manifest(self, top):
         found = {}

@@ -265,7 +265,7 @@ static void pages_fit_a_ring_without_indirect(void **state)
 	assert_int_equal(vtfs_init_pages(1u << 30, 0), 1020);
 }
 
-/* covers: FS-DEV-11 */
+/* covers: FS-DEV-11, FS-DRV-09 */
 static void other_byte_order_is_refused_in_that_order(void **state)
 {
 	struct program *p = *state;
