@@ -373,36 +373,54 @@ bool vtfs_hiprio_idle(struct virtiofs_client *c)
 
 /* ---- public ---- */
 
-static int forget(struct virtiofs_client *c, uint64_t nodeid, uint64_t nlookup)
+/* Room or not: all of them are taken, or -ENOMEM, -ENOTCONN. */
+static int forgets(struct virtiofs_client *c, const struct fuse_forget_one *all,
+		   uint32_t n)
 {
-	struct fuse_forget_one one = {nodeid, nlookup};
 	struct vtfs_hiprio *hi = &c->hi;
 	int r = hi->dead;
 
 	if (r)
 		return vtfs_fail(r, "no session to forget in");
-	/* Where there is room, nothing waits. */
-	if (has_room(hi))
-		r = post_forgets(hi, &one, 1);
-	else
-		r = vtfs_forgets_add(&hi->parked, nodeid, nlookup);
+	while (n && r >= 0) {
+		uint32_t k = vtfs_min_u32(n, BATCH_MAX);
+
+		/* Where there is room, nothing waits. */
+		if (has_room(hi)) {
+			r = post_forgets(hi, all, k);
+		} else {
+			k = 1;
+			r = vtfs_forgets_add(&hi->parked, all->nodeid,
+					     all->nlookup);
+		}
+		all += k;
+		n -= k;
+	}
 	hiprio_run(c);
+	return r;
+}
+
+int vtfs_client_forgets(struct virtiofs_client *c,
+			const struct fuse_forget_one *all, uint32_t n)
+{
+	int r;
+
+	pthread_mutex_lock(&c->hi.lock);
+	r = forgets(c, all, n);
+	pthread_mutex_unlock(&c->hi.lock);
 	return r;
 }
 
 int virtiofs_client_forget(struct virtiofs_client *c, uint64_t nodeid,
 			   uint64_t nlookup)
 {
-	int r;
+	struct fuse_forget_one one = {nodeid, nlookup};
 
 	if (!nodeid || !nlookup)
 		return vtfs_fail(-EINVAL, "forget of node %llu, count %llu",
 				 (unsigned long long)nodeid,
 				 (unsigned long long)nlookup);
-	pthread_mutex_lock(&c->hi.lock);
-	r = forget(c, nodeid, nlookup);
-	pthread_mutex_unlock(&c->hi.lock);
-	return r;
+	return vtfs_client_forgets(c, &one, 1);
 }
 
 /* With hi.lock held. */
