@@ -9,7 +9,8 @@
 struct args {
 	int argc; /* operands */
 	char **argv;
-	bool on[128]; /* options, by letter */
+	bool on[128];	  /* options, by letter */
+	char *mount_opts; /* of all -o, or NULL */
 };
 
 int cmd_info(struct session *s, const struct args *args);

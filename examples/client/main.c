@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "mount.h"
 #include "msg.h"
 #include "options.h"
 #include "progress.h"
@@ -28,6 +29,9 @@ int main(int argc, char **argv)
 	r = options_parse(argc, argv, &opts);
 	if (r <= 0)
 		return r < 0 ? 1 : flush_output(0);
+	/* It connects when it is in the background. */
+	if (!opts.command->run)
+		return mount_run(&opts);
 	if (session_open(&s, &opts.session) < 0)
 		return 1;
 	status = opts.command->run(&s, &opts.args);

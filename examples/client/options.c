@@ -26,6 +26,7 @@ static const struct command commands[] = {
 	{"mv", "", 2, 2, cmd_mv, "mv SOURCE DEST"},
 	{"ln", "s", 1, 2, cmd_ln, "ln [-s] TARGET [LINK]"},
 	{"df", "hi", 0, 1, cmd_df, "df [-hi] [PATH]"},
+	{"mount", "fo:", 1, 1, NULL, "mount DIR [-f] [-o OPTION[,OPTION]...]"},
 };
 
 enum { OPT_TAG = 256, OPT_QUEUES, OPT_QUEUE_SIZE, OPT_TIMEOUT, OPT_PACKED,
@@ -64,7 +65,7 @@ static const struct option command_opts[] = {
 /* clang-format on */
 
 static const char help_text[] =
-    "Read and change a virtio-fs file system without mounting it.\n"
+    "Read and change a virtio-fs file system without a guest.\n"
     "\n"
     "URI names the device, as vhost-user:PATH does for the socket of a\n"
     "daemon. PATHs, REMOTE, SOURCE and DEST are inside the share; they\n"
@@ -85,6 +86,8 @@ static const char help_text[] =
     "  mv      rename, or move into a directory\n"
     "  ln      link (-s: by name)\n"
     "  df      space (-h short sizes, -i inodes)\n"
+    "  mount   at a directory of this host, until it is unmounted (-f: stay\n"
+    "          in the foreground, -o: options as of mount)\n"
     "\n"
     "get and put do as cp: onto a name that does not exist the copy becomes\n"
     "that name, onto a directory it goes inside. A file appears when it is\n"
@@ -172,8 +175,9 @@ static int parse_tag(const char *text, struct virtiofs_client_opts *opts)
 	return 0;
 }
 
-static int parse_option(int c, struct virtiofs_client_opts *opts)
+static int parse_option(int c, struct session_opts *session)
 {
+	struct virtiofs_client_opts *opts = &session->client;
 	int v = 0;
 
 	switch (c) {
@@ -188,6 +192,7 @@ static int parse_option(int c, struct virtiofs_client_opts *opts)
 		opts->queue_size = (uint32_t)v;
 		return v;
 	case OPT_TIMEOUT:
+		session->timeout_given = true;
 		return parse_timeout(optarg, &opts->timeout_ms);
 	case OPT_PACKED:
 		opts->features |= VIRTIOFS_F_RING_PACKED;
@@ -216,9 +221,9 @@ static int check_options(const struct virtiofs_client_opts *opts)
 }
 
 /* Options before the URI. */
-static int parse_global(int argc, char **argv,
-			struct virtiofs_client_opts *opts)
+static int parse_global(int argc, char **argv, struct session_opts *session)
 {
+	struct virtiofs_client_opts *opts = &session->client;
 	int c;
 
 	*opts = (struct virtiofs_client_opts){
@@ -231,7 +236,7 @@ static int parse_global(int argc, char **argv,
 			return print_help();
 		if (c == OPT_VERSION)
 			return print_version();
-		if (parse_option(c, opts) < 0)
+		if (parse_option(c, session) < 0)
 			return -1;
 	}
 	return check_options(opts);
@@ -266,6 +271,19 @@ static int check_operands(const struct command *cmd, const struct args *args)
 	return 1;
 }
 
+static int add_mount_opts(struct args *args, const char *more)
+{
+	char *old = args->mount_opts;
+
+	if (asprintf(&args->mount_opts, "%s%s%s", old ? old : "",
+		     old ? "," : "", more) < 0) {
+		msg_error(-ENOMEM, "mount");
+		return -1;
+	}
+	free(old);
+	return 0;
+}
+
 /* argv[0] is the command's name; options and operands in any order. */
 static int parse_command(const struct command *cmd, int argc, char **argv,
 			 struct args *args)
@@ -289,6 +307,8 @@ static int parse_command(const struct command *cmd, int argc, char **argv,
 			return try_help();
 		}
 		args->on[c] = true;
+		if (c == 'o' && add_mount_opts(args, optarg) < 0)
+			return -1;
 	}
 	args->on['r'] |= args->on['R'] && strcmp(cmd->name, "ls") != 0;
 	args->argc = argc - optind;
@@ -303,7 +323,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	argv[0] = program;
-	r = parse_global(argc, argv, &ret->session.client);
+	r = parse_global(argc, argv, &ret->session);
 	if (r <= 0)
 		return r;
 	if (optind + 2 > argc) {

@@ -8,6 +8,7 @@ struct command {
 	const char *name;
 	const char *letters; /* options */
 	int min, max;	     /* operands; max -1: any number */
+	/* NULL: mount_run() */
 	int (*run)(struct session *s, const struct args *args);
 	const char *usage;
 };

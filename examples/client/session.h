@@ -25,6 +25,7 @@ struct session {
 struct session_opts {
 	const char *uri;
 	struct virtiofs_client_opts client;
+	bool timeout_given;
 };
 
 /* Says on stderr what went wrong; then the session is closed again. */

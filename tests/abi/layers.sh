@@ -22,6 +22,7 @@ BEGIN {
 	public["transport_impl.h"] = rank["transport"]
 	public["device.h"] = rank["fuse"]
 	public["client.h"] = rank["fuse"]
+	public["bridge.h"] = rank["adapter"]
 	public["ops.h"] = rank["session"]
 	public["virtiofs.h"] = rank["session"]
 	no_fuse["mem"] = no_fuse["vq"] = no_fuse["transport"] = 1

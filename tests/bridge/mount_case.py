@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Test cases with a mount of virtiofs-server's share by virtiofs-client."""
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CLIENT = os.environ.get('VIRTIOFS_CLIENT', 'virtiofs-client')
+SERVER = os.environ.get('VIRTIOFS_SERVER', 'virtiofs-server')
+TIMEOUT = 120
+
+
+def mounts():
+    """{directory: [source, type, options]}"""
+    with open('/proc/self/mounts', encoding='utf-8') as f:
+        return {w[1]: [w[0], w[2], w[3].split(',')]
+                for w in (line.split() for line in f)}
+
+
+def reason_to_skip():
+    if os.geteuid() != 0:
+        return 'only root may mount'
+    try:
+        os.close(os.open('/dev/fuse', os.O_RDWR))
+    except OSError as e:
+        return f'/dev/fuse: {e.strerror}'
+    return ''
+
+
+class MountCase(unittest.TestCase):
+    """share is the server's folder, mnt the mount's; the client runs in the
+    foreground unless a test starts it otherwise."""
+
+    def setUp(self):
+        self.tmp = tempfile.mkdtemp(prefix='vfs-mnt-', dir='/var/tmp')
+        self.sock = self.path('s')
+        self.share, self.mnt = self.path('share'), self.path('mnt')
+        os.mkdir(self.share)
+        os.mkdir(self.mnt)
+        os.chmod(self.tmp, 0o755)
+        self.server = self.client = None
+        self.helpers = []
+        self.addCleanup(self.clean)
+
+    def clean(self):
+        for p in [*self.helpers, self.client, self.server]:
+            if p and p.poll() is None:
+                p.kill()
+            if p:
+                p.communicate()
+        while self.mnt in mounts():
+            subprocess.run(['umount', '-l', self.mnt], check=True)
+        subprocess.run(['rm', '-rf', '--one-file-system', self.tmp], check=True)
+
+    def path(self, *parts):
+        return os.path.join(self.tmp, *parts)
+
+    def serve(self, *opts):
+        self.server = subprocess.Popen(
+            [SERVER, '--shared-dir', self.share, '--socket-path', self.sock,
+             '--tag', 'share', '--sandbox', 'none', '--xattr', *opts],
+            stderr=subprocess.PIPE)
+        while not os.path.exists(self.sock):
+            self.assertIsNone(self.server.poll(), 'the server ended')
+            time.sleep(0.01)
+
+    def stop_server(self, signo=signal.SIGTERM):
+        self.server.send_signal(signo)
+        log = self.server.communicate(timeout=TIMEOUT)[1]
+        self.server = None
+        self.assertNotIn(b'Sanitizer', log)
+        return log
+
+    def command(self, *args, opts=()):
+        return [CLIENT, *opts, 'vhost-user:' + self.sock, 'mount', self.mnt, *args]
+
+    def mount(self, *args, opts=()):
+        self.client = subprocess.Popen(self.command('-f', *args, opts=opts),
+                                       stderr=subprocess.PIPE)
+        while self.mnt not in mounts():
+            self.assertIsNone(self.client.poll(), 'the client ended')
+            time.sleep(0.01)
+
+    def umount(self):
+        subprocess.run(['umount', self.mnt], check=True, timeout=TIMEOUT)
+
+    def ended(self, status=0):
+        """What the client said until its end."""
+        err = self.client.communicate(timeout=TIMEOUT)[1].decode()
+        self.assertNotIn('Sanitizer', err)
+        self.assertNotIn('runtime error', err)
+        self.assertEqual(self.client.returncode, status, err)
+        self.client = None
+        self.assertNotIn(self.mnt, mounts())
+        return err
+
+    def helper(self, text, *args):
+        """Python in a process of its own; its standard output is a pipe."""
+        p = subprocess.Popen([sys.executable, '-c', text, *args], text=True,
+                             stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        self.helpers.append(p)
+        return p
+
+    def outcome(self, p):
+        """The rest of what a helper printed."""
+        out = p.communicate(timeout=TIMEOUT)[0]
+        self.assertEqual(p.returncode, 0)
+        return out.strip()
+
+
+def main():
+    why = reason_to_skip()
+    if why:
+        print('skipped: ' + why)
+        sys.exit(77)
+    unittest.main(verbosity=2, argv=sys.argv[:1])

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A share of virtiofs-server as a mount of this host, through /dev/fuse."""
+import errno
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import time
+import unittest
+
+from mount_case import MountCase, TIMEOUT, main, mounts
+
+# Waits for a lock that another process holds; says what became of it.
+WAIT_LOCK = '''
+import errno, fcntl, signal, sys
+def on_alarm(signo, frame):
+    raise InterruptedError(errno.EINTR, 'signal')
+signal.signal(signal.SIGUSR1, on_alarm)
+f = open(sys.argv[1], 'r+')
+print('ready', flush=True)
+try:
+    fcntl.lockf(f, fcntl.LOCK_EX)
+    print('locked', flush=True)
+    sys.stdin.read()
+except OSError as e:
+    print(errno.errorcode[e.errno], flush=True)
+'''
+
+
+def tree(top):
+    """Everything about the files below a folder, by name."""
+    found = {}
+    for base, dirs, files in os.walk(os.fsencode(top)):
+        for name in [b'.'] + dirs + files:
+            path = os.path.join(base, name)
+            st = os.lstat(path)
+            what = [st.st_mode, st.st_uid, st.st_gid, st.st_nlink]
+            if stat.S_ISREG(st.st_mode):
+                with open(path, 'rb') as f:
+                    what += [st.st_mtime_ns, f.read()]
+            elif stat.S_ISLNK(st.st_mode):
+                what += [st.st_mtime_ns, os.readlink(path)]
+            found[os.path.relpath(path, os.fsencode(top))] = what
+    return found
+
+
+class Mount(MountCase):
+    def make_tree(self):
+        top = self.path('t')
+        os.makedirs(top + '/d' * 60)
+        os.mkdir(top + '/many')
+        for i in range(1500):
+            with open(f'{top}/many/{i}', 'wb') as f:
+                f.write(b'%d' % i)
+        for size in (0, 1, 535, 536, 537, 577, 4095, 4096, 4097, 65536, 1048577, 3000001):
+            with open(f'{top}/size-{size}', 'wb') as f:
+                f.write(os.urandom(size))
+        os.chmod(top + '/size-1', 0o6755)
+        os.chown(top + '/size-4096', 1234, 5678)
+        os.symlink('/' + 'x' * 3000, top + '/long-link')
+        os.symlink('size-1', top + '/link')
+        os.link(top + '/size-0', top + '/hard')
+        os.mkfifo(top + '/fifo')
+        with open(top + '/' + 'n' * 255, 'w', encoding='ascii') as f:
+            f.write('long')
+        return top
+
+    def copied(self, *opts):
+        top = self.make_tree()
+        self.mount(opts=opts)
+        subprocess.run(['cp', '-a', top, self.mnt + '/t'], check=True, timeout=TIMEOUT)
+        want = tree(top)
+        self.assertEqual(tree(self.mnt + '/t'), want)
+        self.umount()
+        self.assertEqual(self.ended(), '')
+        self.assertEqual(tree(self.share + '/t'), want)
+        # What the server has, and no page of this kernel.
+        self.mount(opts=opts)
+        self.assertEqual(tree(self.mnt + '/t'), want)
+        subprocess.run(['rm', '-r', self.mnt + '/t'], check=True, timeout=TIMEOUT)
+        self.assertEqual(os.listdir(self.share), [])
+        self.umount()
+        self.assertEqual(self.ended(), '')
+
+    def test_tree_there_and_back(self):
+        self.serve()
+        self.copied()
+
+    def test_tree_by_two_queues_packed(self):
+        self.serve('--queues', '2', '--packed')
+        self.copied('--queues', '2', '--packed')
+
+    def test_tree_by_a_small_ring(self):
+        self.serve()
+        self.copied('--queue-size', '8', '--no-indirect', '--no-event-idx')
+
+    def test_direct_io(self):
+        self.serve('--allow-direct-io')
+        self.mount()
+        name = self.mnt + '/f'
+        subprocess.run(['dd', 'if=/dev/urandom', 'of=' + name, 'bs=1M', 'count=5',
+                        'oflag=direct', 'status=none'], check=True, timeout=TIMEOUT)
+        out = subprocess.run(['dd', 'if=' + name, 'bs=256K', 'iflag=direct', 'status=none'],
+                             check=True, timeout=TIMEOUT, stdout=subprocess.PIPE).stdout
+        with open(self.share + '/f', 'rb') as f:
+            self.assertEqual(out, f.read())
+        self.umount()
+        self.ended()
+
+    def test_xattrs(self):
+        self.serve()
+        self.mount()
+        name = self.mnt + '/f'
+        with open(name, 'w', encoding='ascii'):
+            pass
+        for size in (0, 1, 530, 3000):
+            value = os.urandom(size)
+            os.setxattr(name, 'user.x', value)
+            self.assertEqual(os.getxattr(name, 'user.x'), value)
+            self.assertEqual(os.getxattr(self.share + '/f', 'user.x'), value)
+        self.assertEqual(os.listxattr(name), ['user.x'])
+        os.removexattr(name, 'user.x')
+        with self.assertRaises(OSError) as e:
+            os.getxattr(name, 'user.x')
+        self.assertEqual(e.exception.errno, errno.ENODATA)
+        self.umount()
+        self.ended()
+
+    # ---- options ----
+
+    def test_defaults_of_root(self):
+        self.serve()
+        self.mount()
+        source, kind, options = mounts()[self.mnt]
+        self.assertEqual((source, kind), ('vhost-user:' + self.sock, 'fuse.virtiofs'))
+        for o in ('rw', 'nosuid', 'nodev', 'allow_other', 'default_permissions'):
+            self.assertIn(o, options)
+        self.umount()
+        self.ended()
+
+    def test_options(self):
+        self.serve()
+        self.mount('-o', 'ro,suid,dev,noexec,noatime,x-any,_netdev', '-o',
+                   'fsname=there,subtype=here,allow_other,max_read=65536')
+        source, kind, options = mounts()[self.mnt]
+        self.assertEqual((source, kind), ('there', 'fuse.here'))
+        for o in ('ro', 'noexec', 'noatime', 'allow_other', 'max_read=65536'):
+            self.assertIn(o, options)
+        for o in ('nosuid', 'nodev', 'default_permissions'):
+            self.assertNotIn(o, options)
+        with self.assertRaises(OSError) as e:
+            os.mkdir(self.mnt + '/d')
+        self.assertEqual(e.exception.errno, errno.EROFS)
+        self.umount()
+        self.ended()
+
+    def test_default_permissions_are_judged_by_the_kernel(self):
+        self.serve()
+        os.chmod(self.share, 0o755)
+        self.mount()
+        p = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups',
+                            'mkdir', self.mnt + '/d'], capture_output=True, timeout=TIMEOUT)
+        self.assertIn(b'Permission denied', p.stderr)
+        os.chmod(self.mnt, 0o777)
+        subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups',
+                        'mkdir', self.mnt + '/d'], check=True, timeout=TIMEOUT)
+        self.assertEqual(os.stat(self.share + '/d').st_uid, 65534)
+        self.umount()
+        self.ended()
+
+    def fails(self, *args):
+        p = subprocess.run(self.command(*args), capture_output=True, timeout=TIMEOUT)
+        self.assertEqual(p.returncode, 1)
+        self.assertNotIn(self.mnt, mounts())
+        return p.stderr.decode()
+
+    def test_no_device(self):
+        for args in ([], ['-f']):
+            self.assertIn('cannot connect to', self.fails(*args))
+
+    def test_unknown_option(self):
+        self.serve()
+        self.assertIn("unknown mount option 'rx'", self.fails('-o', 'ro,rx'))
+
+    # ---- background ----
+
+    def test_background(self):
+        self.serve()
+        subprocess.run(self.command(), check=True, timeout=TIMEOUT)
+        # It is live when the parent has ended.
+        self.assertIn(self.mnt, mounts())
+        with open(self.mnt + '/f', 'w', encoding='ascii') as f:
+            f.write('text')
+        self.umount()
+        self.stop_server()
+        with open(self.share + '/f', encoding='ascii') as f:
+            self.assertEqual(f.read(), 'text')
+
+    # ---- the end ----
+
+    def test_signals_unmount(self):
+        self.serve()
+        for signo in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.mount()
+            with open(self.mnt + '/f', 'w', encoding='ascii') as f:
+                f.write(str(signo))
+            self.client.send_signal(signo)
+            self.ended()
+            with open(self.share + '/f', encoding='ascii') as f:
+                self.assertEqual(f.read(), str(signo))
+
+    def test_signal_while_in_use(self):
+        self.serve()
+        self.mount()
+        fd = os.open(self.mnt + '/f', os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b'1')
+        self.client.send_signal(signal.SIGTERM)
+        self.ended()
+        for call in (lambda: os.write(fd, b'2'), lambda: os.close(fd)):
+            with self.assertRaises(OSError) as e:
+                call()
+            self.assertIn(e.exception.errno, (errno.ENOTCONN, errno.ECONNABORTED))
+
+    def test_umount_in_use_is_refused(self):
+        self.serve()
+        self.mount()
+        with open(self.mnt + '/f', 'wb', buffering=0) as f:
+            p = subprocess.run(['umount', self.mnt], capture_output=True, timeout=TIMEOUT)
+            self.assertIn(b'busy', p.stderr)
+            f.write(b'1')
+        self.umount()
+        self.ended()
+
+    def test_connection_aborted(self):
+        self.serve()
+        self.mount()
+        dev = os.minor(os.stat(self.mnt).st_dev)
+        control = f'/sys/fs/fuse/connections/{dev}/abort'
+        if not os.path.exists(control):
+            subprocess.run(['mount', '-t', 'fusectl', 'none', '/sys/fs/fuse/connections'],
+                           capture_output=True)
+        if not os.path.exists(control):
+            self.skipTest('no fusectl here')
+        with open(control, 'w', encoding='ascii') as f:
+            f.write('1')
+        self.assertIn('abort', self.ended(1))
+
+    # ---- locks, and signals to who waits ----
+
+    def waiter(self):
+        """(file with a lock of ours, process that waits for it)"""
+        f = open(self.mnt + '/l', 'w+', encoding='ascii')
+        self.addCleanup(f.close)
+        fcntl.lockf(f, fcntl.LOCK_EX)
+        p = self.helper(WAIT_LOCK, self.mnt + '/l')
+        self.assertEqual(p.stdout.readline(), 'ready\n')
+        self.wait_blocked(p)
+        return f, p
+
+    def wait_blocked(self, p):
+        """Until it sleeps in the kernel's fuse, for a reply."""
+        while True:
+            with open(f'/proc/{p.pid}/syscall', encoding='ascii') as f:
+                call = f.read().split()
+            with open(f'/proc/{p.pid}/stat', encoding='ascii') as f:
+                state = f.read().rsplit(')', 1)[1].split()[0]
+            # fcntl(fd, F_SETLKW)
+            if state in 'SD' and len(call) > 2 and call[2] == hex(fcntl.F_SETLKW):
+                return
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
+
+    def test_lock_is_waited_for(self):
+        self.serve()
+        self.mount()
+        f, p = self.waiter()
+        fcntl.lockf(f, fcntl.LOCK_UN)
+        self.assertEqual(p.stdout.readline(), 'locked\n')
+        p.communicate(timeout=TIMEOUT)
+        f.close()
+        self.umount()
+        self.ended()
+
+    def test_signal_interrupts_a_wait_for_a_lock(self):
+        self.serve()
+        self.mount()
+        f, p = self.waiter()
+        p.send_signal(signal.SIGUSR1)
+        self.assertEqual(self.outcome(p), 'EINTR')
+        # And the lock was not granted after all.
+        fcntl.lockf(f, fcntl.LOCK_UN)
+        with open(self.share + '/l', 'r+', encoding='ascii') as g:
+            fcntl.lockf(g, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        f.close()
+        self.umount()
+        self.ended()
+
+    # ---- the device dies ----
+
+    def test_server_killed(self):
+        self.serve('--queues', '2')
+        self.mount(opts=('--queues', '2'))
+        f, p = self.waiter()
+        self.stop_server(signal.SIGKILL)
+        self.assertEqual(self.outcome(p), 'EIO')
+        for _ in range(20):
+            with self.assertRaises(OSError) as e:
+                os.stat(self.mnt + '/none')
+            self.assertEqual(e.exception.errno, errno.EIO)
+        with self.assertRaises(OSError) as e:
+            f.close()
+        self.assertEqual(e.exception.errno, errno.EIO)
+        self.umount()
+        self.assertIn('gone', self.ended(1))
+
+    def test_umount_after_the_server_was_killed_with_data_unwritten(self):
+        self.serve()
+        self.mount()
+        with open(self.mnt + '/f', 'wb') as f:
+            f.write(os.urandom(5 << 20))
+            self.stop_server(signal.SIGKILL)
+            with self.assertRaises(OSError):
+                f.write(os.urandom(5 << 20))
+                f.flush()
+                os.fsync(f.fileno())
+            try:
+                f.close()
+            except OSError:
+                pass
+        self.umount()
+        self.ended(1)
+
+
+if __name__ == '__main__':
+    main()
