@@ -10,6 +10,7 @@
  */
 #include <virtiofs/fuse_kernel.h>
 #include <virtiofs/base.h>
+#include <virtiofs/stats.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -85,6 +86,9 @@ struct virtiofs_device_ops {
 #define VIRTIOFS_DEVICE_SHARED_REPLY                                           \
 	(1u << 1) /* as DEVQ_SHARED_REPLY, for the                             \
 		   * queues that dispatch serves */
+/* Measure latencies: reads a clock for each batch that is taken and for each
+ * that is given back. */
+#define VIRTIOFS_DEVICE_LATENCY (1u << 2)
 
 struct virtiofs_device_opts {
 	size_t size;
@@ -109,6 +113,19 @@ VIRTIOFS_API int virtiofs_device_new(struct virtiofs_device **ret,
 /* Requests not replied to yet become inert; replying to them stays legal, and
  * the last reply frees what they needed. Release taken queues first. */
 VIRTIOFS_API void virtiofs_device_free(struct virtiofs_device *dev);
+
+/* What queue 0 (hiprio), 1 and up, or VIRTIOFS_QUEUE_ALL counted; ret->size is
+ * the caller's. From any thread. -EINVAL: no such queue. */
+VIRTIOFS_API int virtiofs_device_stats(const struct virtiofs_device *dev,
+				       uint32_t queue,
+				       struct virtiofs_queue_stats *ret);
+/* How long requests of that opcode took, from taking them out of the ring to
+ * showing the reply to the client; opcode 0: those that the library does not
+ * know. From any thread. -EOPNOTSUPP without VIRTIOFS_DEVICE_LATENCY; -EINVAL.
+ */
+VIRTIOFS_API int virtiofs_device_latency(const struct virtiofs_device *dev,
+					 uint32_t queue, uint32_t opcode,
+					 struct virtiofs_hist *ret);
 
 /* Easiest: new, run and free in one call. Owns t even if it fails. */
 VIRTIOFS_API int virtiofs_serve(struct virtiofs_transport *t, const char *tag,

@@ -295,6 +295,7 @@ static void put_header(struct vtfs_slot *s, uint32_t payload, int error)
 	struct vtfs_iovcur cur;
 
 	s->used_len = out.len;
+	s->error = error;
 	if (s->swapped) {
 		out.len = bswap_32(out.len);
 		out.error = (int32_t)bswap_32((uint32_t)out.error);

@@ -3,6 +3,13 @@
 
 #include <string.h>
 
+/* One that nothing came for. */
+static void forget_entry(struct vtfs_pending *p)
+{
+	__atomic_fetch_sub(&p->cnt, 1, __ATOMIC_SEQ_CST);
+	vtfs_stat_add_shared(&p->late, 1);
+}
+
 void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique)
 {
 	uint32_t i = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED) %
@@ -11,7 +18,7 @@ void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique)
 	/* Counted before it can be seen: cnt is never too small. */
 	__atomic_fetch_add(&p->cnt, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&p->unique[i], unique, __ATOMIC_SEQ_CST))
-		__atomic_fetch_sub(&p->cnt, 1, __ATOMIC_SEQ_CST);
+		forget_entry(p);
 }
 
 static bool take_entry(struct vtfs_pending *p, unsigned i, uint64_t unique)
@@ -25,11 +32,14 @@ static bool take_entry(struct vtfs_pending *p, unsigned i, uint64_t unique)
 	return true;
 }
 
-bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique)
+bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique, bool early)
 {
-	for (unsigned i = 0; unique && i < VTFS_PENDING_MAX; i++)
-		if (take_entry(p, i, unique))
-			return true;
+	for (unsigned i = 0; unique && i < VTFS_PENDING_MAX; i++) {
+		if (!take_entry(p, i, unique))
+			continue;
+		vtfs_stat_add_shared(early ? &p->early : &p->matched, 1);
+		return true;
+	}
 	return false;
 }
 
@@ -37,7 +47,15 @@ void vtfs_pending_clear(struct vtfs_pending *p)
 {
 	for (unsigned i = 0; i < VTFS_PENDING_MAX; i++)
 		if (__atomic_exchange_n(&p->unique[i], 0, __ATOMIC_SEQ_CST))
-			__atomic_fetch_sub(&p->cnt, 1, __ATOMIC_SEQ_CST);
+			forget_entry(p);
+}
+
+void vtfs_pending_stats(const struct vtfs_pending *p,
+			struct virtiofs_queue_stats *sum)
+{
+	sum->interrupts_matched += vtfs_load_once(&p->matched);
+	sum->interrupts_early += vtfs_load_once(&p->early);
+	sum->interrupts_late += vtfs_load_once(&p->late);
 }
 
 static void start_cursor(struct vtfs_slot *s)

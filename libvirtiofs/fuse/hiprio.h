@@ -16,6 +16,7 @@
  * the entry of the ring decides who acts. When the ring is full the oldest
  * entry is forgotten.
  */
+#include "base/stats.h"
 #include "fuse/slot.h"
 
 #define VTFS_PENDING_MAX 64u
@@ -24,13 +25,18 @@ struct vtfs_pending {
 	uint32_t cnt;			   /* atomic: entries, or more */
 	uint32_t next;			   /* atomic */
 	uint64_t unique[VTFS_PENDING_MAX]; /* atomic; 0: empty */
+	uint64_t matched, early, late;	   /* atomic: what became of them */
 };
 
 void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique);
-/* Take one entry of that unique out. */
-bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique);
+/* Take one entry of that unique out: by the request that has come, or by the
+ * INTERRUPT that has found its request. */
+bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique, bool early);
 /* The session has ended. */
 void vtfs_pending_clear(struct vtfs_pending *p);
+
+void vtfs_pending_stats(const struct vtfs_pending *p,
+			struct virtiofs_queue_stats *sum);
 
 /* Any entries? Cheap; asked for each request. */
 static inline bool vtfs_pending_any(const struct vtfs_pending *p)

@@ -74,7 +74,8 @@ struct vtfs_slot {
 	uint16_t id;		  /* of the chain */
 	uint16_t ring_cnt;
 	uint32_t used_len; /* what the ring will be told */
-	int error;
+	int error;	   /* of the reply; 0: none */
+	uint64_t taken_at; /* if latencies are measured */
 	uint8_t verdict;
 	bool parsed;   /* head and body are done */
 	bool swapped;  /* the client has the other byte order */

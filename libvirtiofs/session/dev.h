@@ -44,6 +44,7 @@
 
 #include "base/evfd.h"
 #include "base/log.h"
+#include "base/stats.h"
 #include "fuse/frame.h"
 #include "fuse/hiprio.h"
 #include "fuse/init.h"
@@ -120,16 +121,6 @@ struct vtfs_run {
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally given; /* owner: pusher */
 };
 
-struct vtfs_devq_stats {
-	uint64_t requests; /* handed out */
-	uint64_t ring_faults;
-	uint64_t chain_faults;
-	uint64_t frame_faults;
-	uint64_t dropped;   /* returned with length 0 though it had a reply */
-	uint64_t misrouted; /* on hiprio and not for it, or the reverse */
-	uint64_t reply_faults; /* by the program */
-};
-
 enum vtfs_devq_state {
 	VTFS_DEVQ_IDLE,
 	VTFS_DEVQ_RUNNING,
@@ -144,6 +135,8 @@ struct virtiofs_devq {
 	int ctl;	/* our own eventfd, to wake the owner */
 	uint32_t taken; /* atomic; owner: who takes, releases */
 	bool shared;	/* replies by any thread; never goes back */
+	/* By opcode, written by who pushes; NULL: not wanted. */
+	struct virtiofs_hist *latency;
 
 	_Alignas(VTFS_CACHELINE) uint32_t gate; /* atomic */
 	struct vtfs_conf *want;			/* atomic */
@@ -161,8 +154,11 @@ struct virtiofs_devq {
 	struct vtfs_slot *staged; /* answered, to be pushed by flush */
 	struct vtfs_slot **staged_end;
 	bool batching; /* replies wait for a flush */
-	struct vtfs_devq_stats stats;
 	bool logged;
+	struct virtiofs_queue_stats taking;
+
+	/* owner: who pushes replies, in the gate or under the push lock */
+	_Alignas(VTFS_CACHELINE) struct virtiofs_queue_stats giving;
 
 	/* owner: dispatch */
 	_Alignas(VTFS_CACHELINE) enum vtfs_devq_state state;
@@ -212,6 +208,7 @@ struct virtiofs_device {
 
 	pthread_mutex_t runs_lock; /* queues[].run, for interrupts */
 	struct vtfs_pending pending;
+	uint64_t message_faults; /* owner: dispatch */
 
 	struct vtfs_slot *barrier;	/* atomic */
 	uint32_t hiprio_closed;		/* atomic: by the barrier */
@@ -236,6 +233,8 @@ void vtfs_devq_collect(struct virtiofs_devq *q);
 struct vtfs_call *vtfs_call_new(int fd);
 void vtfs_call_put(struct vtfs_call *call);
 void vtfs_device_wake(struct virtiofs_device *dev);
+/* Ring. Gate or push lock held. */
+void vtfs_devq_call(struct virtiofs_devq *q, const struct vtfs_call *call);
 void vtfs_devq_wake(struct virtiofs_devq *q);
 
 /* ---- dev_run.c ---- */
@@ -275,8 +274,10 @@ int vtfs_devq_arm(struct virtiofs_devq *q);
 unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max);
 
 /* ---- dev_take.c ---- */
-/* Gate held. 1 and a slot whose verdict is set; 0 none now. */
-int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret);
+/* Gate held. 1 and a slot whose verdict is set; 0 none now. now is what counts
+ * as the time when it came. */
+int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
+			uint64_t now);
 /* Gate held. 1: take would find something; else a wake-up will follow. */
 int vtfs_devq_arm_ring(struct virtiofs_devq *q);
 bool vtfs_is_barrier(const struct vtfs_slot *s);
@@ -294,6 +295,14 @@ void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 
 /* Does an interrupt still look at a slot of run, which left its queue? */
 bool vtfs_run_is_held(struct virtiofs_device *dev, const struct vtfs_run *run);
+
+/* ---- dev_stats.c ---- */
+int vtfs_devq_init_latency(struct virtiofs_devq *q);
+/* Now, if it is asked for; else 0. */
+uint64_t vtfs_devq_now(const struct virtiofs_devq *q);
+/* s is about to be given back at that time. */
+void vtfs_devq_count_reply(struct virtiofs_devq *q, const struct vtfs_slot *s,
+			   uint64_t now);
 
 /* ---- dev_barrier.c ---- */
 /* Go on with INIT or DESTROY; true: something changed. Dispatch. */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -171,6 +172,8 @@ int vtfs_devq_init(struct virtiofs_devq *q, struct virtiofs_device *dev,
 		return vtfs_fail_sys(-errno, "epoll_create1");
 	r = vtfs_evfd_new(&q->ctl);
 	if (r >= 0)
+		r = vtfs_devq_init_latency(q);
+	if (r >= 0)
 		r = watch(q->ep, dev->stop_fd, EPOLLIN, VTFS_EV_STOP);
 	if (r >= 0)
 		r = watch(dev->ep, q->ctl, EPOLLIN, index * 2 + 1);
@@ -188,6 +191,7 @@ void vtfs_devq_fini(struct virtiofs_devq *q)
 	close_fd(q->kick);
 	close_fd(q->ctl);
 	close_fd(q->ep);
+	free(q->latency);
 	pthread_mutex_destroy(&q->fd_lock);
 }
 

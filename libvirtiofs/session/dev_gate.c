@@ -21,6 +21,12 @@ void vtfs_devq_wake(struct virtiofs_devq *q)
 	vtfs_evfd_signal(q->ctl);
 }
 
+void vtfs_devq_call(struct virtiofs_devq *q, const struct vtfs_call *call)
+{
+	vtfs_stat_add(&q->giving.calls, 1);
+	vtfs_bell_ring(&call->bell);
+}
+
 /* What was left goes on a stack that only dispatch takes from, all at once. */
 static void leave_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 {
@@ -41,7 +47,7 @@ static void change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 		vtfs_vq_dev_move(c->run->vq, c->desc, c->driver, c->device);
 	/* A bell that was rung just before it changed hands would be lost. */
 	if (c->ring && c->call && (!have || have->call != c->call))
-		vtfs_bell_ring(&c->call->bell);
+		vtfs_devq_call(q, c->call);
 	q->have = c;
 	__atomic_store_n(&q->size, c->run ? c->run->num : 0, __ATOMIC_RELAXED);
 }

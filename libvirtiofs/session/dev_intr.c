@@ -54,7 +54,7 @@ static bool find_in(struct virtiofs_device *dev, unsigned i, uint64_t unique)
 		return false;
 	s = vtfs_interrupt_find(run->slots, unique, &wake);
 	/* Its queue's owner may have taken the entry at the same time. */
-	mine = s && vtfs_pending_claim(&dev->pending, unique);
+	mine = s && vtfs_pending_claim(&dev->pending, unique, false);
 	if (mine)
 		tell(run, s);
 	else if (s)

@@ -263,6 +263,8 @@ static void sink_lost(struct vtfs_dev_sink *s, int error)
 {
 	struct virtiofs_device *dev = to_device(s);
 
+	if (error == -EPROTO)
+		vtfs_stat_add(&dev->message_faults, 1);
 	vtfs_log(dev->sink.log, LOG_DEBUG, "the client is gone (%s)",
 		 strerror(-error));
 	for (unsigned i = 0; i < dev->mem->retire_cnt; i++)

@@ -11,7 +11,7 @@
 static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
 		      const char *what)
 {
-	(*counter)++;
+	vtfs_stat_add(counter, 1);
 	if (q->logged)
 		return;
 	q->logged = true;
@@ -22,7 +22,7 @@ static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
 
 static int ring_fault(struct virtiofs_devq *q)
 {
-	log_fault(q, &q->stats.ring_faults, "a broken ring");
+	log_fault(q, &q->taking.ring_faults, "a broken ring");
 	__atomic_store_n(&q->broken, 1, __ATOMIC_SEQ_CST);
 	vtfs_device_wake(q->dev);
 	return 0;
@@ -70,7 +70,8 @@ static void judge(struct virtiofs_devq *q, struct vtfs_slot *s)
 	if (q->index == VIRTIOFS_QUEUE_HIPRIO)
 		s->req.flags |= VIRTIOFS_REQ_HIPRIO;
 	if (is_hiprio_op(s) != (q->index == VIRTIOFS_QUEUE_HIPRIO))
-		log_fault(q, &q->stats.misrouted, "a request on a wrong queue");
+		log_fault(q, &q->taking.misrouted,
+			  "a request on a wrong queue");
 	if (s->op && s->op->opcode == FUSE_INIT)
 		return;
 	if (!__atomic_load_n(&dev->open, __ATOMIC_ACQUIRE))
@@ -85,15 +86,15 @@ static void count_faults(struct virtiofs_devq *q, const struct vtfs_slot *s,
 	if (s->verdict == VTFS_VERDICT_REQUEST)
 		return;
 	if (chain_fault)
-		log_fault(q, &q->stats.chain_faults, "a chain outside memory");
+		log_fault(q, &q->taking.chain_faults, "a chain outside memory");
 	else
-		log_fault(q, &q->stats.frame_faults, "a malformed request");
+		log_fault(q, &q->taking.frame_faults, "a malformed request");
 	if (s->verdict == VTFS_VERDICT_DROP)
-		q->stats.dropped++;
+		vtfs_stat_add(&q->taking.dropped, 1);
 }
 
 /* The next chain with its header, held until its body is read. */
-static int pop_chain(struct virtiofs_devq *q)
+static int pop_chain(struct virtiofs_devq *q, uint64_t now)
 {
 	struct vtfs_conf *conf = q->have;
 	struct vtfs_run *run = conf->run;
@@ -109,6 +110,9 @@ static int pop_chain(struct virtiofs_devq *q)
 		return r < 0 ? ring_fault(q) : 0;
 	}
 	vtfs_run_take(run, s, &q->chain);
+	vtfs_stat_add(&q->taking.requests, 1);
+	vtfs_stat_add(&q->taking.request_bytes, q->chain.readable_len);
+	s->taken_at = now;
 	s->parsed = vtfs_frame_head(s, &q->chain) != 0;
 	if (s->parsed)
 		count_faults(q, s, q->chain.fault);
@@ -187,8 +191,10 @@ static bool may_go_on(const struct virtiofs_devq *q)
 	return !__atomic_load_n(starved, __ATOMIC_SEQ_CST);
 }
 
-int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
+int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
+			uint64_t now)
 {
+	bool fresh = !q->held;
 	struct vtfs_slot *s;
 
 	if (__atomic_load_n(&q->ready, __ATOMIC_RELAXED)) {
@@ -197,13 +203,15 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret)
 	}
 	if (!may_take(q))
 		return 0;
-	if (!q->held && (!may_pop(q) || pop_chain(q) == 0))
+	if (fresh && (!may_pop(q) || pop_chain(q, now) == 0))
 		return 0;
 	s = q->held;
-	if (q->have->drop)
+	if (q->have->drop) {
 		s->verdict = VTFS_VERDICT_DROP;
-	else if (read_body(q, s) < 0)
+	} else if (read_body(q, s) < 0) {
+		vtfs_stat_add(&q->taking.parked, fresh);
 		return 0;
+	}
 	if (vtfs_is_barrier(s)) {
 		raise_barrier(q, s);
 		return 0;

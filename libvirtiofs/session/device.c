@@ -16,7 +16,9 @@
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX |                     \
 	 VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_RING_PACKED)
-#define FLAGS_KNOWN (VIRTIOFS_DEVICE_RAW_INIT | VIRTIOFS_DEVICE_SHARED_REPLY)
+#define FLAGS_KNOWN                                                            \
+	(VIRTIOFS_DEVICE_RAW_INIT | VIRTIOFS_DEVICE_SHARED_REPLY |             \
+	 VIRTIOFS_DEVICE_LATENCY)
 
 /* ---- options ---- */
 
@@ -336,8 +338,12 @@ static int handle_events(struct virtiofs_device *dev,
 			r = dev->t->dev->dispatch(dev->t);
 		else if (tag == VTFS_EV_WAKE)
 			vtfs_evfd_drain(dev->wake);
-		else if (tag != VTFS_EV_STOP && tag & 1)
+		else if (tag == VTFS_EV_STOP)
+			continue;
+		else if (tag & 1)
 			vtfs_evfd_drain(dev->queues[tag / 2].ctl);
+		else
+			vtfs_stat_add(&dev->queues[tag / 2].taking.kicks, 1);
 	}
 	return r < 0 ? r : dev->fatal;
 }

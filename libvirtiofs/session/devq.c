@@ -35,18 +35,20 @@ static void push_staged(struct virtiofs_devq *q, struct vtfs_conf *conf)
 		vtfs_vq_dev_push(conf->run->vq, s->id, s->ring_cnt,
 				 s->used_len);
 	if (vtfs_vq_dev_publish(conf->run->vq) && conf->call)
-		vtfs_bell_ring(&conf->call->bell);
+		vtfs_devq_call(q, conf->call);
 }
 
 /* All staged slots are of one run: a run ends when none of its is left. */
 static void give_staged(struct virtiofs_devq *q, struct vtfs_run *run)
 {
 	struct vtfs_slot *s = q->staged, *next;
+	uint64_t now = vtfs_devq_now(q);
 	uint32_t cnt = 0;
 
 	q->staged = NULL;
 	for (; s; s = next) {
 		next = s->staged;
+		vtfs_devq_count_reply(q, s, now);
 		vtfs_run_give(run, s);
 		cnt++;
 	}
@@ -86,11 +88,13 @@ static void add_forget(struct virtiofs_devq *q, struct vtfs_slot *s)
 static void run_forgets(struct virtiofs_devq *q, unsigned *budget)
 {
 	struct vtfs_slot *s;
+	unsigned n;
 	bool more;
 
 	while ((s = q->forgets) && *budget) {
-		*budget -= vtfs_forget_run(s, *budget, q->dev->ops.forget,
-					   &more);
+		n = vtfs_forget_run(s, *budget, q->dev->ops.forget, &more);
+		vtfs_stat_add(&q->taking.forgets, n);
+		*budget -= n;
 		if (more)
 			return;
 		q->forgets = s->staged;
@@ -126,14 +130,13 @@ static void catch_interrupt(struct virtiofs_devq *q, struct vtfs_slot *s)
 {
 	struct vtfs_pending *p = &q->dev->pending;
 
-	if (vtfs_pending_any(p) && vtfs_pending_claim(p, s->in.unique))
+	if (vtfs_pending_any(p) && vtfs_pending_claim(p, s->in.unique, true))
 		vtfs_slot_interrupt(s);
 }
 
 static struct virtiofs_req *hand_out(struct virtiofs_devq *q,
 				     struct vtfs_slot *s)
 {
-	q->stats.requests++;
 	catch_interrupt(q, s);
 	vtfs_slot_hand(s);
 	return &s->req;
@@ -178,11 +181,12 @@ static void check_memory(struct virtiofs_devq *q)
 static unsigned take_batch(struct virtiofs_devq *q, struct vtfs_slot **slots,
 			   unsigned max)
 {
+	uint64_t now = vtfs_devq_now(q);
 	unsigned n = 0;
 
 	vtfs_gate_enter(q);
 	check_memory(q);
-	while (n < max && vtfs_devq_take_slot(q, &slots[n]) == 1)
+	while (n < max && vtfs_devq_take_slot(q, &slots[n], now) == 1)
 		n++;
 	if (n && q->have->ring)
 		vtfs_vq_dev_disarm(q->have->run->vq);
@@ -235,7 +239,8 @@ unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
 	q->batching = true;
 	n = vtfs_devq_pop(q, reqs, vtfs_min_u32(max, DISPATCH_MAX));
 	for (unsigned i = 0; i < n; i++)
-		q->dev->ops.request(reqs[i]);
+		if (q->dev->ops.request(reqs[i]) < 0)
+			vtfs_stat_add(&q->taking.reply_faults, 1);
 	vtfs_devq_flush(q);
 	q->batching = batching;
 	return n;
@@ -279,9 +284,12 @@ int virtiofs_devq_arm(struct virtiofs_devq *q)
 	/* The kick is edge-triggered: this consumes it, then the ring is looked
 	 * at. Our own eventfd is a level. */
 	n = epoll_wait(q->ep, ev, 4, 0);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		if (ev[i].data.u64 == q->index * 2 + 1)
 			vtfs_evfd_drain(q->ctl);
+		else if (ev[i].data.u64 == q->index * 2)
+			vtfs_stat_add(&q->taking.kicks, 1);
+	}
 	if (is_stopped(q->dev))
 		return 1;
 	return vtfs_devq_arm(q);

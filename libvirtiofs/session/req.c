@@ -29,7 +29,7 @@ static void push_one(struct vtfs_run *run, struct vtfs_slot *s)
 		return;
 	vtfs_vq_dev_push(run->vq, s->id, s->ring_cnt, s->used_len);
 	if (vtfs_vq_dev_publish(run->vq) && conf->call)
-		vtfs_bell_ring(&conf->call->bell);
+		vtfs_devq_call(run->q, conf->call);
 }
 
 static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
@@ -37,8 +37,10 @@ static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
 	bool tell, last;
 
 	pthread_mutex_lock(&run->push_lock);
-	if (!run->orphan)
+	if (!run->orphan) {
 		push_one(run, s);
+		vtfs_devq_count_reply(run->q, s, vtfs_devq_now(run->q));
+	}
 	vtfs_run_give(run, s);
 	tell = vtfs_run_given(run, 1);
 	if (tell && !run->orphan)

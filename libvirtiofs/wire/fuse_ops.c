@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <virtiofs/stats.h>
+
 #include "base/bytes.h"
 
 /* clang-format off */
@@ -128,6 +130,11 @@ const char *vtfs_fuse_name(uint32_t opcode)
 	const struct vtfs_fuse_op *op = vtfs_fuse_op(opcode);
 
 	return op ? op->name : "opcode ?";
+}
+
+const char *virtiofs_opcode_name(uint32_t opcode)
+{
+	return vtfs_fuse_name(opcode);
 }
 
 uint32_t vtfs_fuse_arg_len(const struct vtfs_fuse_op *op,

@@ -17,6 +17,7 @@ BEGIN {
 		rank[order[i]] = i + 0
 	# Lowest layer that may include a public header.
 	public["base.h"] = rank["base"]
+	public["stats.h"] = rank["base"]
 	public["fuse_kernel.h"] = rank["wire"]
 	public["transport.h"] = rank["transport"]
 	public["transport_impl.h"] = rank["transport"]

@@ -16,11 +16,11 @@ static void pending_entry_is_claimed_once(void **state)
 	vtfs_pending_enter(&p, 5);
 	vtfs_pending_enter(&p, 7);
 	assert_true(vtfs_pending_any(&p));
-	assert_false(vtfs_pending_claim(&p, 6));
-	assert_false(vtfs_pending_claim(&p, 0));
-	assert_true(vtfs_pending_claim(&p, 5));
-	assert_false(vtfs_pending_claim(&p, 5));
-	assert_true(vtfs_pending_claim(&p, 7));
+	assert_false(vtfs_pending_claim(&p, 6, true));
+	assert_false(vtfs_pending_claim(&p, 0, true));
+	assert_true(vtfs_pending_claim(&p, 5, true));
+	assert_false(vtfs_pending_claim(&p, 5, true));
+	assert_true(vtfs_pending_claim(&p, 7, true));
 	assert_false(vtfs_pending_any(&p));
 }
 
@@ -32,12 +32,12 @@ static void pending_ring_forgets_the_oldest(void **state)
 		vtfs_pending_enter(&p, u);
 	assert_int_equal(p.cnt, VTFS_PENDING_MAX);
 	for (uint64_t u = 1; u <= VTFS_PENDING_MAX + 3; u++)
-		assert_int_equal(vtfs_pending_claim(&p, u), u > 3);
+		assert_int_equal(vtfs_pending_claim(&p, u, true), u > 3);
 	assert_int_equal(p.cnt, 0);
 	vtfs_pending_enter(&p, 9);
 	vtfs_pending_clear(&p);
 	assert_false(vtfs_pending_any(&p));
-	assert_false(vtfs_pending_claim(&p, 9));
+	assert_false(vtfs_pending_claim(&p, 9, true));
 }
 
 static uint64_t sum;
