@@ -57,6 +57,9 @@ struct virtiofs_region {
 #define VIRTIOFS_F_EVENT_IDX	 (1ULL << 29)
 #define VIRTIOFS_F_VERSION_1	 (1ULL << 32)
 #define VIRTIOFS_F_RING_PACKED	 (1ULL << 34)
+/* Replies in the order of the requests: whoever is not done yet holds up all
+ * later ones of his queue. Never in DEFAULT. */
+#define VIRTIOFS_F_IN_ORDER (1ULL << 35)
 
 /* What features = 0 in the options means. Packed rings are left out: some
  * front-ends (user-mode Linux 6.1) accept the bit and then set them up as if

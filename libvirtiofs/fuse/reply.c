@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "vq/vq.h"
 
 /* Errors that /dev/fuse takes too: anything else is no errno. */
 #define ERROR_MAX 511
@@ -40,6 +41,9 @@ int64_t vtfs_reply_check(const struct fuse_out_header *head, uint32_t len,
 	int64_t r;
 
 	*ret_error = 0;
+	/* virtio 1.4, 2.7.9: then the reply alone says how long it is. */
+	if (len == VTFS_VQ_LEN_UNKNOWN)
+		len = head->len;
 	if (want->answer == VTFS_FUSE_ANSWER_NONE ||
 	    (want->answer == VTFS_FUSE_ANSWER_MAYBE && !len))
 		return check_silence(len, want);

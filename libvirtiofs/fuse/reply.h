@@ -33,9 +33,9 @@ struct vtfs_expect {
 	uint8_t answer; /* enum vtfs_fuse_answer */
 };
 
-/* len bytes were used; head is a copy of the first 16 (only if len >= 16).
- * Bytes after the header; or the server's error, -1 to -511, in *ret_error; or
- * -EPROTO with a text. */
+/* len bytes were used, or VTFS_VQ_LEN_UNKNOWN; head is a copy of the first 16
+ * (only if len >= 16). Bytes after the header; or the server's error, -1 to
+ * -511, in *ret_error; or -EPROTO with a text. */
 int64_t vtfs_reply_check(const struct fuse_out_header *head, uint32_t len,
 			 const struct vtfs_expect *want, int32_t *ret_error);
 

@@ -26,7 +26,7 @@
 /* Everything this driver knows; more is ignored (virtio 1.4, 2.2). */
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC |                     \
-	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED)
+	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER)
 
 #define STOP_MS	 1000u
 #define RESET_MS 1000u

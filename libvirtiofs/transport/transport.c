@@ -29,6 +29,8 @@ uint32_t vtfs_features_vq_flags(uint64_t features)
 		flags |= VTFS_VQ_EVENT;
 	if (features & VIRTIOFS_F_INDIRECT_DESC)
 		flags |= VTFS_VQ_INDIRECT;
+	if (features & VIRTIOFS_F_IN_ORDER)
+		flags |= VTFS_VQ_IN_ORDER;
 	return flags;
 }
 

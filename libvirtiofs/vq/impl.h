@@ -28,6 +28,8 @@ struct vtfs_dev_take {
 			       * packed: the event word as stored */
 	uint32_t entries;     /* packed: ring entries taken, modulo 2^32 */
 	uint32_t entries_max; /* packed: entries may grow up to here */
+	uint32_t ordered;     /* IN_ORDER: chains noted, modulo 2^32 (atomic) */
+	uint16_t order_at;    /* where the next is noted */
 	unsigned hint;	      /* the region where a look-up starts */
 	struct vtfs_parts parts;
 };
@@ -51,6 +53,14 @@ struct vtfs_dev_give {
 	uint32_t staged;	     /* ring entries since from */
 	uint32_t entries;	     /* packed: ring entries returned (atomic:
 				      * pop reads it) */
+	uint32_t ordered;	     /* IN_ORDER: chains whose turn came */
+	uint16_t order_at;	     /* whose turn is next */
+};
+
+/* IN_ORDER: a chain pushed before its turn. Owner: who pushes. */
+struct vtfs_dev_late {
+	uint32_t len;
+	bool pushed;
 };
 
 struct vtfs_vq_dev {
@@ -60,6 +70,10 @@ struct vtfs_vq_dev {
 	 * pop sets it, push clears it; atomic, because a driver can make id
 	 * available again while push clears it. */
 	uint16_t *held VTFS_CACHE_ALIGNED;
+	/* IN_ORDER, else NULL: ids in the order of pop, which writes them; and
+	 * by id what waits for its turn. */
+	uint16_t *order;
+	struct vtfs_dev_late *late;
 	uint32_t max_parts;
 };
 
@@ -69,7 +83,7 @@ struct vtfs_drv_slot {
 	uint16_t token;
 	uint16_t cnt;  /* ring entries of the chain; 0: not in flight */
 	uint16_t next; /* in the list of free ones */
-	uint16_t last; /* split: last descriptor of the chain */
+	uint16_t last; /* of the chain: its last descriptor; packed: its id */
 };
 
 /* Packed: the head of a batch's first chain, before publish. */
@@ -88,6 +102,9 @@ struct vtfs_vq_drv {
 	uint16_t seen;	    /* split: used index as last loaded */
 	uint16_t free_head; /* list of free slots */
 	uint16_t pending;   /* packed: chains published and not got back */
+	uint16_t oldest;    /* IN_ORDER: head or id of the next to come back */
+	uint16_t batch;	    /* IN_ORDER: chains of a used element, to be got */
+	uint32_t batch_len; /* used length of its last */
 	uint16_t staged_chains;
 	struct vtfs_drv_first first; /* packed: not in the ring yet */
 	uint16_t avail_flags;	     /* packed: what makes next available */
@@ -125,6 +142,11 @@ static inline bool vtfs_vq_event(const struct vtfs_vq *vq)
 	return vq->flags & VTFS_VQ_EVENT;
 }
 
+static inline bool vtfs_vq_in_order(const struct vtfs_vq *vq)
+{
+	return vq->flags & VTFS_VQ_IN_ORDER;
+}
+
 /* Packed: has the driver (the device) put something into this slot, in a round
  * with this wrap counter? (2.8.1) */
 static inline bool vtfs_packed_is_avail(uint16_t flags, bool wrap)
@@ -140,6 +162,19 @@ static inline bool vtfs_packed_is_used(uint16_t flags, bool wrap)
 
 	return (flags & both) == (wrap ? both : 0);
 }
+
+/* order.c. Device half: id was popped. */
+void vtfs_order_note(struct vtfs_vq *vq, uint16_t id);
+/* id was pushed. */
+void vtfs_order_push(struct vtfs_vq *vq, uint16_t id, uint32_t len);
+/* 1 and a chain whose turn has come; 0 none. */
+int vtfs_order_turn(struct vtfs_vq *vq, uint16_t *ret_id, uint32_t *ret_len);
+/* Driver half: id, which is in flight, was used, and all before it, at most max
+ * chains. -EPROTO: more, or it is not among them. */
+int vtfs_order_used(struct vtfs_vq *vq, uint16_t id, uint32_t len,
+		    uint32_t max);
+/* The next chain of those. */
+uint16_t vtfs_order_next(struct vtfs_vq *vq, uint32_t *ret_len);
 
 void vtfs_split_dev_start(struct vtfs_vq *vq, const struct vtfs_vq_conf *conf);
 int vtfs_split_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,

@@ -140,6 +140,7 @@ void vtfs_packed_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c)
 	slot->cnt = c->indirect ? 1 : (uint16_t)c->cnt;
 	slot->room = c->room;
 	slot->token = c->token;
+	slot->last = id;
 	drv->free_cnt -= slot->cnt;
 	drv->staged_chains++;
 	if (c->indirect)
@@ -209,6 +210,8 @@ static void release_id(struct vtfs_vq *vq, uint16_t id)
 	drv->free_cnt += slot->cnt;
 	drv->pending--;
 	slot->cnt = 0;
+	if (vtfs_vq_in_order(vq))
+		return;
 	slot->next = drv->free_head;
 	drv->free_head = id;
 }
@@ -222,8 +225,9 @@ static uint16_t load_flags(const struct vtfs_vq *vq)
 	return le16toh(vtfs_load_acquire(&ring[vq->drv.used].flags));
 }
 
-int vtfs_packed_drv_get(struct vtfs_vq *vq, uint16_t *ret_token,
-			uint32_t *ret_len)
+/* 1, 0 none, -EPROTO. */
+static inline int load_used(struct vtfs_vq *vq, uint16_t *ret_id,
+			    uint32_t *ret_len)
 {
 	const struct vtfs_wire_packed_desc *ring = vq->desc;
 	const struct vtfs_wire_packed_desc *d = &ring[vq->drv.used];
@@ -238,10 +242,28 @@ int vtfs_packed_drv_get(struct vtfs_vq *vq, uint16_t *ret_token,
 	if (flags & VTFS_DESC_F_WRITE)
 		len = le32toh(vtfs_load_once(&d->len));
 	r = check_used(vq, id, len);
-	if (vtfs_unlikely(r < 0)) {
+	if (vtfs_vq_in_order(vq) && r >= 0)
+		r = vtfs_order_used(vq, id, len, vq->drv.pending);
+	*ret_id = id;
+	*ret_len = len;
+	return r < 0 ? r : 1;
+}
+
+int vtfs_packed_drv_get(struct vtfs_vq *vq, uint16_t *ret_token,
+			uint32_t *ret_len)
+{
+	uint32_t len = 0;
+	uint16_t id = 0;
+	int r = 1;
+
+	if (vtfs_likely(!vq->drv.batch))
+		r = load_used(vq, &id, &len);
+	if (vtfs_unlikely(r < 0))
 		vq->drv.broken = true;
+	if (r <= 0)
 		return r;
-	}
+	if (vtfs_vq_in_order(vq))
+		id = vtfs_order_next(vq, &len);
 	*ret_token = vq->drv.slots[id].token;
 	*ret_len = len;
 	release_id(vq, id);
@@ -266,6 +288,8 @@ int vtfs_packed_drv_arm(struct vtfs_vq *vq)
 	struct vtfs_vq_drv *drv = &vq->drv;
 	uint32_t word = vtfs_packed_event(VTFS_PACKED_EVENT_ENABLE, 0);
 
+	if (drv->batch)
+		return 1;
 	if (vtfs_vq_event(vq))
 		word = vtfs_packed_event(
 		    VTFS_PACKED_EVENT_DESC,

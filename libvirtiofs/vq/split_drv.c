@@ -181,30 +181,51 @@ static int check_elem(struct vtfs_vq *vq, uint32_t id, uint32_t len)
 	return 0;
 }
 
+static inline int load_elem(struct vtfs_vq *vq, uint32_t *ret_id,
+			    uint32_t *ret_len)
+{
+	const struct vtfs_wire_used *used = vq->device;
+	const struct vtfs_vq_drv *drv = &vq->drv;
+	const struct vtfs_wire_used_elem *elem;
+	uint32_t id, len;
+	int r;
+
+	elem = &used->ring[drv->used & (vq->num - 1)];
+	id = le32toh(vtfs_load_once(&elem->id));
+	len = le32toh(vtfs_load_once(&elem->len));
+	r = check_elem(vq, id, len);
+	if (vtfs_vq_in_order(vq) && r >= 0)
+		r = vtfs_order_used(vq, (uint16_t)id, len,
+				    (uint16_t)(drv->seen - drv->used));
+	*ret_id = id;
+	*ret_len = len;
+	return r;
+}
+
 int vtfs_split_drv_get(struct vtfs_vq *vq, uint16_t *ret_token,
 		       uint32_t *ret_len)
 {
-	const struct vtfs_wire_used *used = vq->device;
-	const struct vtfs_wire_used_elem *elem;
 	struct vtfs_vq_drv *drv = &vq->drv;
 	struct vtfs_drv_slot *slot;
-	uint32_t id, len;
-	int r;
+	uint32_t id = 0, len = 0;
+	int r = 0;
 
 	if (drv->used == drv->seen) {
 		r = refill(vq);
 		if (r <= 0)
 			return r;
 	}
-	elem = &used->ring[drv->used & (vq->num - 1)];
-	id = le32toh(vtfs_load_once(&elem->id));
-	len = le32toh(vtfs_load_once(&elem->len));
-	r = check_elem(vq, id, len);
+	if (vtfs_likely(!drv->batch))
+		r = load_elem(vq, &id, &len);
 	if (vtfs_unlikely(r < 0))
 		return broken(vq);
+	if (vtfs_vq_in_order(vq))
+		id = vtfs_order_next(vq, &len);
 	slot = &drv->slots[id];
-	drv->slots[slot->last].next = drv->free_head;
-	drv->free_head = (uint16_t)id;
+	if (!vtfs_vq_in_order(vq)) {
+		drv->slots[slot->last].next = drv->free_head;
+		drv->free_head = (uint16_t)id;
+	}
 	drv->free_cnt += slot->cnt;
 	slot->cnt = 0;
 	drv->used++;

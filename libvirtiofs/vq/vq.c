@@ -106,6 +106,15 @@ static int check_dev(const struct vtfs_vq_conf *conf)
 	return check_packed_base(conf, conf->used_base);
 }
 
+static bool alloc_order(struct vtfs_vq *vq)
+{
+	if (!vtfs_vq_in_order(vq))
+		return true;
+	vq->dev.order = calloc(vq->num, sizeof(vq->dev.order[0]));
+	vq->dev.late = calloc(vq->num, sizeof(vq->dev.late[0]));
+	return vq->dev.order && vq->dev.late;
+}
+
 int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf)
 {
 	struct vtfs_parts *parts;
@@ -121,7 +130,7 @@ int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf)
 	parts->max = conf->max_parts;
 	parts->iov = calloc(conf->max_parts, sizeof(parts->iov[0]));
 	vq->dev.held = calloc(conf->num, sizeof(vq->dev.held[0]));
-	if (!parts->iov || !vq->dev.held) {
+	if (!parts->iov || !vq->dev.held || !alloc_order(vq)) {
 		vtfs_vq_dev_free(vq);
 		return vtfs_fail(-ENOMEM, "queue: no memory");
 	}
@@ -139,6 +148,8 @@ void vtfs_vq_dev_free(struct vtfs_vq *vq)
 		return;
 	free(vq->dev.take.parts.iov);
 	free(vq->dev.held);
+	free(vq->dev.order);
+	free(vq->dev.late);
 	free(vq);
 }
 
@@ -153,9 +164,26 @@ void vtfs_vq_dev_move(struct vtfs_vq *vq, void *desc, void *driver,
 int vtfs_vq_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		    struct vtfs_chain *chain)
 {
+	int r;
+
 	if (vtfs_vq_packed(vq))
-		return vtfs_packed_dev_pop(vq, mem, chain);
-	return vtfs_split_dev_pop(vq, mem, chain);
+		r = vtfs_packed_dev_pop(vq, mem, chain);
+	else
+		r = vtfs_split_dev_pop(vq, mem, chain);
+	if (vtfs_unlikely(vq->dev.order) && r > 0)
+		vtfs_order_note(vq, chain->id);
+	return r;
+}
+
+static inline void give_back(struct vtfs_vq *vq, uint16_t id, uint32_t len)
+{
+	uint16_t ring_cnt = vtfs_load_once(&vq->dev.held[id]);
+
+	vtfs_store_once(&vq->dev.held[id], 0);
+	if (vtfs_vq_packed(vq))
+		vtfs_packed_dev_push(vq, id, ring_cnt, len);
+	else
+		vtfs_split_dev_push(vq, id, len);
 }
 
 void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
@@ -167,11 +195,13 @@ void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
 	if (vtfs_unlikely(!ring_cnt ||
 			  vtfs_load_once(&vq->dev.held[id]) != ring_cnt))
 		return;
-	vtfs_store_once(&vq->dev.held[id], 0);
-	if (vtfs_vq_packed(vq))
-		vtfs_packed_dev_push(vq, id, ring_cnt, len);
-	else
-		vtfs_split_dev_push(vq, id, len);
+	if (!vtfs_unlikely(vq->dev.order)) {
+		give_back(vq, id, len);
+		return;
+	}
+	vtfs_order_push(vq, id, len);
+	while (vtfs_order_turn(vq, &id, &len))
+		give_back(vq, id, len);
 }
 
 int vtfs_vq_dev_publish(struct vtfs_vq *vq)
@@ -243,7 +273,7 @@ static void start_drv(struct vtfs_vq *vq, const struct vtfs_vq_conf *conf)
 	drv->indirect_peer_addr = conf->indirect_peer_addr;
 	drv->indirect_max = conf->indirect_max;
 	for (uint32_t i = 0; i < vq->num; i++)
-		drv->slots[i].next = (uint16_t)(i + 1);
+		drv->slots[i].next = (uint16_t)((i + 1) % vq->num);
 	if (vtfs_vq_packed(vq))
 		vtfs_packed_drv_start(vq);
 }

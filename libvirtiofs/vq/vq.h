@@ -27,6 +27,11 @@
  * keeps the free list, lengths and tokens privately and reads back nothing it
  * wrote. -EPROTO breaks it for ever.
  *
+ * With IN_ORDER used elements come in the order of the chains. The device half
+ * keeps what is pushed before its turn, and writes an element for each chain,
+ * although it need not: one that is skipped has no used length. The driver half
+ * takes devices that do skip.
+ *
  * disarm asks the peer for no notifications (a hint); arm asks for one with
  * the next element, fences, and looks again: 1 means more is there already,
  * 0 means that the caller may sleep.
@@ -40,6 +45,7 @@
 #define VTFS_VQ_PACKED	 (1u << 0)
 #define VTFS_VQ_EVENT	 (1u << 1) /* VIRTIO_F_EVENT_IDX */
 #define VTFS_VQ_INDIRECT (1u << 2)
+#define VTFS_VQ_IN_ORDER (1u << 3) /* VIRTIO_F_IN_ORDER */
 
 #define VTFS_VQ_NUM_MAX 32768u
 
@@ -97,7 +103,8 @@ void vtfs_vq_dev_move(struct vtfs_vq *vq, void *desc, void *driver,
 /* 1 a chain; 0 none; -EPROTO broken. */
 int vtfs_vq_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		    struct vtfs_chain *chain);
-/* Nothing of the chain may be touched after this. len: bytes written. */
+/* Nothing of the chain may be touched after this. len: bytes written. With
+ * IN_ORDER nothing is staged until all that were popped before were pushed. */
 void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
 		      uint32_t len);
 /* 1: notify the driver; 0: not wanted, or nothing was staged. */
@@ -130,8 +137,10 @@ int vtfs_vq_drv_add(struct vtfs_vq *vq, const struct vtfs_vq_buf *bufs,
 		    uint16_t token);
 /* 1: kick the device. */
 int vtfs_vq_drv_publish(struct vtfs_vq *vq);
-/* 1 and token, len (at most the sum of that chain's writable buffers); 0 none;
- * -EPROTO broken. */
+/* Given for len: the device skipped the used element (IN_ORDER). */
+#define VTFS_VQ_LEN_UNKNOWN UINT32_MAX
+/* 1 and token, len (at most the sum of that chain's writable buffers, or
+ * LEN_UNKNOWN if it has any); 0 none; -EPROTO broken. */
 int vtfs_vq_drv_get(struct vtfs_vq *vq, uint16_t *ret_token, uint32_t *ret_len);
 void vtfs_vq_drv_disarm(struct vtfs_vq *vq);
 int vtfs_vq_drv_arm(struct vtfs_vq *vq);

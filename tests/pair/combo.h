@@ -26,6 +26,8 @@ struct fix {
 	struct virtiofs_client_info info;
 };
 
+/* The two ends of the transport. */
+void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c);
 /* A device that runs and a client that was started. */
 void fix_start(struct fix *f, const struct combo *co, unsigned queues);
 void fix_end(struct fix *f);
