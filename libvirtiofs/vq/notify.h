@@ -59,6 +59,18 @@ static inline bool vtfs_notify_packed(uint32_t word_le, bool event_idx,
 	return vtfs_packed_dist(from, off_wrap, num) < cnt;
 }
 
+/*
+ * VIRTIO_F_NOTIFICATION_DATA: what the driver stores into the doorbell of
+ * virtqueue vq. pos is the avail index, or a place in a packed ring; both have
+ * their wrap in bit 15. Only a doorbell carries it: an eventfd counts, so
+ * neither vhost-user nor the in-process pair offers the feature. A device needs
+ * nothing of it but vq, and looks at the ring itself. (2.9)
+ */
+static inline uint32_t vtfs_notify_data(uint16_t vq, uint16_t pos)
+{
+	return htole32(vq | (uint32_t)pos << 16);
+}
+
 /* The word that asks for a notification, little endian. */
 static inline uint32_t vtfs_packed_event(uint32_t flags, uint16_t off_wrap)
 {

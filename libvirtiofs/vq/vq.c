@@ -384,6 +384,11 @@ int vtfs_vq_drv_get(struct vtfs_vq *vq, uint16_t *ret_token, uint32_t *ret_len)
 	return vtfs_split_drv_get(vq, ret_token, ret_len);
 }
 
+uint16_t vtfs_vq_drv_pos(const struct vtfs_vq *vq)
+{
+	return base(vq, vq->drv.from, vq->drv.from_wrap);
+}
+
 void vtfs_vq_drv_disarm(struct vtfs_vq *vq)
 {
 	if (vtfs_vq_packed(vq))

@@ -139,6 +139,9 @@ int vtfs_vq_drv_add(struct vtfs_vq *vq, const struct vtfs_vq_buf *bufs,
 int vtfs_vq_drv_publish(struct vtfs_vq *vq);
 /* Given for len: the device skipped the used element (IN_ORDER). */
 #define VTFS_VQ_LEN_UNKNOWN UINT32_MAX
+/* Where the next chain will be made available: what a notification with
+ * VIRTIO_F_NOTIFICATION_DATA carries (vtfs_notify_data()). */
+uint16_t vtfs_vq_drv_pos(const struct vtfs_vq *vq);
 /* 1 and token, len (at most the sum of that chain's writable buffers, or
  * LEN_UNKNOWN if it has any); 0 none; -EPROTO broken. */
 int vtfs_vq_drv_get(struct vtfs_vq *vq, uint16_t *ret_token, uint32_t *ret_len);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "rawring.h"
+#include "vq/notify.h"
 
 /* covers: SPLIT-BTH-01, SPLIT-BTH-02 */
 static void areas_split_sizes(void **state)
@@ -330,6 +331,57 @@ static uint32_t packed = VTFS_VQ_PACKED;
 #f " packed", f, NULL, NULL, &packed                           \
 	}
 
+/* The doorbell's four bytes. */
+static void check_doorbell(const struct rawring *r, uint16_t place)
+{
+	uint32_t data = vtfs_notify_data(0x1234, vtfs_vq_drv_pos(r->vq));
+
+	assert_int_equal(raw_get16(&data), 0x1234);
+	assert_int_equal(raw_get16((unsigned char *)&data + 2), place);
+}
+
+static void send_and_get(struct rawring *r, unsigned cnt, uint16_t place)
+{
+	struct vtfs_vq_buf b[3];
+	uint16_t id, ring_cnt, token;
+	uint32_t len;
+
+	for (unsigned i = 0; i < cnt; i++)
+		b[i] = (struct vtfs_vq_buf){raw_addr(r, 8 * i), 8};
+	assert_int_equal(vtfs_vq_drv_add(r->vq, b, 0, cnt, 0), 0);
+	/* Only what is available counts. */
+	check_doorbell(r, place);
+	vtfs_vq_drv_publish(r->vq);
+	assert_int_equal(raw_take(r, &id, &ring_cnt), 1);
+	raw_return(r, id, 1, ring_cnt);
+	assert_int_equal(vtfs_vq_drv_get(r->vq, &token, &len), 1);
+}
+
+/* covers: NOTF-DRV-02, PACK-DRV-14 */
+static void doorbell_names_the_next_place(void **state)
+{
+	enum { NUM = 7 };
+	uint32_t pos = 0; /* below 2 * NUM: the second round has wrap 0 */
+	struct rawring r;
+
+	(void)state;
+	raw_device_start(&r, 0, 8, 0);
+	for (uint32_t i = 0; i < 70000; i++)
+		send_and_get(&r, 1 + i % 3, (uint16_t)i);
+	check_doorbell(&r, (uint16_t)70000);
+	raw_stop(&r);
+	raw_device_start(&r, VTFS_VQ_PACKED, NUM, 0);
+	for (uint32_t i = 0; i < 1000; i++) {
+		unsigned cnt = 1 + i % 3;
+
+		send_and_get(
+		    &r, cnt,
+		    (uint16_t)(pos % NUM | (pos < NUM ? RAW_WRAP : 0)));
+		pos = (pos + cnt) % (2 * NUM);
+	}
+	raw_stop(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,6 +397,7 @@ int main(void)
 	    both(dev_move_goes_on_at_other_addresses),
 	    both(inflight_counts_chains),
 	    both(push_twice_returns_a_chain_once),
+	    cmocka_unit_test(doorbell_names_the_next_place),
 	};
 
 	return cmocka_run_group_tests_name("vq/vq", tests, NULL, NULL);
