@@ -74,6 +74,22 @@ uml_exec() {
 		"VT_MODULES=$kernel/modules" "$@" </dev/null
 }
 
+# qemu_exec QEMU FOLDER MEMORY CPUS PROPERTIES ARGUMENT...: becomes QEMU with a
+# virtio-fs of FOLDER/sock. Console: FOLDER/console.
+qemu_exec() {
+	local qemu=$1 dir=$2 mem=$3 cpus=$4 props=$5
+
+	shift 5
+	exec setsid "$qemu" -accel tcg,thread=multi -M q35 -m "$mem" -smp "$cpus" \
+		-nodefaults -display none -serial chardev:s0 \
+		-chardev "file,id=s0,path=$dir/console,append=on" \
+		-object "memory-backend-memfd,id=mem,size=$mem,share=on" -numa node,memdev=mem \
+		-chardev "socket,id=c0,path=$dir/sock" \
+		-device "vhost-user-fs-pci,chardev=c0,$props" "$@" </dev/null
+}
+# For the end of its kernel's command line.
+qemu_append="console=ttyS0 quiet nokaslr tsc=reliable mitigations=off"
+
 # Wait at most SECONDS for a daemon's socket: wait_for_socket PATH PID SECONDS
 wait_for_socket() {
 	local i

@@ -9,8 +9,9 @@
 #   VT_BUSYBOX  the only other program that is used
 #   VT_REBOOT   1: the first boot ends with a reboot, not with power off
 #   VT_ZERO_PAGE  set: the work hands the device a page that isn't shared
-#   VT_MODE     mount (only mount, look and unmount), work, or copy (for the
-#               demo: copy the tree VT_FROM into the mount and the mount out)
+#   VT_MODE     work, share-1 or share-2 (the parts of two guests on one
+#               directory), or copy (for the demo: copy the tree VT_FROM into
+#               the mount and the mount out)
 # Each line that the host acts on begins with GUEST or WORK.
 
 B=${VT_BUSYBOX:-/bin/busybox}
@@ -105,6 +106,11 @@ show_features
 mount_fs
 boots=$($B cat $M/boots 2>/dev/null)
 case $VT_MODE in
+share-*)
+	$VT_WORK "$VT_MODE" $M
+	umount_fs
+	end "done $VT_MODE"
+	;;
 copy)
 	copy_trees
 	end "done copy"

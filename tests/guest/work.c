@@ -189,7 +189,8 @@ int main(int argc, char **argv)
 
 	if (argc != 3) {
 		fprintf(stderr,
-			"usage: guest-work make|guest|look|glance DIRECTORY\n");
+			"usage: guest-work make|guest|look|glance|share-1|"
+			"share-2 DIRECTORY\n");
 		return 1;
 	}
 	if (chdir(argv[2]) < 0) {
@@ -204,6 +205,13 @@ int main(int argc, char **argv)
 		cnt += run_steps(work_tree_steps, &failed);
 		cnt += run_steps(work_meta_steps, &failed);
 		cnt += run_steps(work_lock_steps, &failed);
+	} else if (strncmp(argv[1], "share-", 6) == 0) {
+		int part = argv[1][6] - '0';
+
+		for (int i = 1; i <= 2 && !failed; i++)
+			cnt += run_steps(work_share_steps(part, i), &failed);
+		if (failed)
+			work_put("failed", "");
 	} else if (strcmp(argv[1], "glance") == 0) {
 		cnt += run_steps(work_glance_steps, &failed);
 	} else {

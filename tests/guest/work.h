@@ -32,6 +32,9 @@ extern const struct work_step work_lock_steps[];
 extern const struct work_step work_host_steps[];
 extern const struct work_step work_glance_steps[]; /* the same, less of it */
 
+/* Of two guests that share a directory: part is 1 or 2, so is round. */
+const struct work_step *work_share_steps(int part, int round);
+
 int work_failed(const char *where, int line, const char *what);
 int work_skipped(const char *why);
 /* A line for the host to find. */
