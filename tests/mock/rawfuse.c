@@ -271,3 +271,37 @@ unsigned char *snapshot(struct program *p)
 	memcpy(copy, p->raw.mem, RAW_LEN);
 	return copy;
 }
+
+struct fuse_init_in make_init(uint32_t major, uint32_t minor)
+{
+	return (struct fuse_init_in){
+	    .major = major,
+	    .minor = minor,
+	    .max_readahead = 131072,
+	    .flags = ~FUSE_INIT_RESERVED,
+	    .flags2 = ~0u,
+	};
+}
+
+int init_of(struct program *p, unsigned vq, const struct fuse_init_in *in,
+	    size_t len, struct fuse_init_out *ret)
+{
+	int r;
+
+	send_frame(p, vq, CELLS - 1, FUSE_INIT, in, len, 80);
+	program_run(p);
+	r = reply_of(p, vq, CELLS - 1);
+	if (r == 0) {
+		assert_int_equal(reply_len(p, CELLS - 1), sizeof(*ret));
+		memcpy(ret, reply_bytes(p, CELLS - 1), sizeof(*ret));
+	}
+	return r;
+}
+
+int getattr_of(struct program *p, unsigned vq)
+{
+	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){0}, 16,
+		   120);
+	program_run(p);
+	return reply_of(p, vq, 0);
+}

@@ -80,6 +80,12 @@ uint16_t send_frame(struct program *p, unsigned vq, unsigned i, uint32_t opcode,
 		    const void *args, size_t len, uint32_t room);
 
 void send_statfs(struct program *p, unsigned vq, unsigned i);
+/* INIT's arguments, with every flag. */
+struct fuse_init_in make_init(uint32_t major, uint32_t minor);
+/* INIT with len bytes of them on vq, and GETATTR: the error. */
+int init_of(struct program *p, unsigned vq, const struct fuse_init_in *in,
+	    size_t len, struct fuse_init_out *ret);
+int getattr_of(struct program *p, unsigned vq);
 /* A copy of everything that the device could write. */
 unsigned char *snapshot(struct program *p);
 

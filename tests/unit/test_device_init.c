@@ -14,48 +14,13 @@
 
 #define ALL_FLAGS 0xffffffffu
 
-static struct fuse_init_in make_init(uint32_t major, uint32_t minor)
-{
-	return (struct fuse_init_in){
-	    .major = major,
-	    .minor = minor,
-	    .max_readahead = 131072,
-	    .flags = ALL_FLAGS & ~FUSE_INIT_RESERVED,
-	    .flags2 = ALL_FLAGS,
-	};
-}
-
-/* INIT with len bytes of arguments on vq; its error. */
-static int init(struct program *p, unsigned vq, const struct fuse_init_in *in,
-		size_t len, struct fuse_init_out *ret)
-{
-	int r;
-
-	send_frame(p, vq, CELLS - 1, FUSE_INIT, in, len, 80);
-	program_run(p);
-	r = reply_of(p, vq, CELLS - 1);
-	if (r == 0) {
-		assert_int_equal(reply_len(p, CELLS - 1), sizeof(*ret));
-		memcpy(ret, reply_bytes(p, CELLS - 1), sizeof(*ret));
-	}
-	return r;
-}
-
-static int getattr(struct program *p, unsigned vq)
-{
-	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){0}, 16,
-		   120);
-	program_run(p);
-	return reply_of(p, vq, 0);
-}
-
 /* covers: FS-DEV-07 */
 static void before_init_nothing_is_done(void **state)
 {
 	struct program *p = *state;
 
 	program_start(p, 0);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 	send_frame(p, 1, 1, FUSE_DESTROY, "", 0, 16);
 	send_frame(p, 0, 2, FUSE_FORGET, "01234567", 8, 0);
 	program_run(p);
@@ -78,10 +43,10 @@ static void minor_is_the_smaller_one(void **state)
 		uint32_t least = minors[i] < 45 ? minors[i] : 45;
 
 		assert_int_equal(
-		    init(p, 1, &in, minors[i] < 36 ? 16 : 64, &out), 0);
+		    init_of(p, 1, &in, minors[i] < 36 ? 16 : 64, &out), 0);
 		assert_int_equal(out.major, 7);
 		assert_int_equal(out.minor, least);
-		assert_int_equal(getattr(p, 1), 0);
+		assert_int_equal(getattr_of(p, 1), 0);
 	}
 }
 
@@ -92,8 +57,8 @@ static void minor_below_27_is_refused(void **state)
 	struct fuse_init_out out;
 
 	program_start(p, 0);
-	assert_int_equal(init(p, 1, &in, 16, &out), -EPROTO);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(init_of(p, 1, &in, 16, &out), -EPROTO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 	assert_int_equal(p->cnt, 0);
 }
 
@@ -105,13 +70,13 @@ static void newer_major_is_told_ours(void **state)
 	struct fuse_init_out out;
 
 	program_start(p, 0);
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 	assert_int_equal(out.major, 7);
 	assert_int_equal(out.flags, 0);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 	in = make_init(7, 45);
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
-	assert_int_equal(getattr(p, 1), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
+	assert_int_equal(getattr_of(p, 1), 0);
 }
 
 /* covers: FUSE-DEV-02 */
@@ -122,8 +87,8 @@ static void older_major_is_refused(void **state)
 	struct fuse_init_out out;
 
 	program_start(p, 0);
-	assert_int_equal(init(p, 1, &in, 64, &out), -EPROTO);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), -EPROTO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 	assert_int_equal(p->cnt, 0);
 }
 
@@ -138,17 +103,17 @@ static void init_of_any_length_is_read_as_far_as_it_goes(void **state)
 	struct fuse_init_out out;
 
 	program_start(p, 0);
-	assert_int_equal(init(p, 1, &big.in, 0, &out), -EINVAL);
-	assert_int_equal(init(p, 1, &big.in, 8, &out), -EINVAL);
-	assert_int_equal(init(p, 1, &big.in, 15, &out), -EINVAL);
+	assert_int_equal(init_of(p, 1, &big.in, 0, &out), -EINVAL);
+	assert_int_equal(init_of(p, 1, &big.in, 8, &out), -EINVAL);
+	assert_int_equal(init_of(p, 1, &big.in, 15, &out), -EINVAL);
 	assert_int_equal(p->inits, 0);
 	/* flags2 is not there: none of its bits was offered. */
-	assert_int_equal(init(p, 1, &big.in, 16, &out), 0);
+	assert_int_equal(init_of(p, 1, &big.in, 16, &out), 0);
 	assert_int_equal(out.flags2, 0);
-	assert_int_equal(init(p, 1, &big.in, 20, &out), 0);
-	assert_int_equal(init(p, 1, &big.in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &big.in, 20, &out), 0);
+	assert_int_equal(init_of(p, 1, &big.in, 64, &out), 0);
 	/* A later minor may say more. */
-	assert_int_equal(init(p, 1, &big.in, sizeof(big), &out), 0);
+	assert_int_equal(init_of(p, 1, &big.in, sizeof(big), &out), 0);
 }
 
 static void all_bits(struct fuse_init_out *out)
@@ -175,7 +140,7 @@ static void flags_are_what_was_offered_and_can_be_carried(void **state)
 
 		in.flags = i ? (uint32_t)random() * 2 + (i & 1) : ALL_FLAGS;
 		in.flags2 = i ? (uint32_t)random() * 2 + (i & 1) : ALL_FLAGS;
-		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 		offered = in.flags | (uint64_t)in.flags2 << 32;
 		got = out.flags | (uint64_t)out.flags2 << 32;
 		assert_int_equal(got & ~offered, 0);
@@ -211,7 +176,7 @@ static void extensions_need_their_minor(void **state)
 		uint64_t flags;
 
 		p->on_init = minor == 45 ? minor_37 : all_bits;
-		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 		flags = out.flags | (uint64_t)out.flags2 << 32;
 		assert_int_equal(flags & ext,
 				 minor < 38 || minor == 45 ? 0 : ext);
@@ -235,12 +200,12 @@ static void pages_fit_the_ring_and_the_flag(void **state)
 	p->on_init = many_pages;
 	program_start(p, 0);
 	/* Indirect: what max_write needs. */
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 	assert_int_equal(out.max_pages, 256);
 	assert_int_equal(out.max_write, 1024 * 1024);
 	/* The client does not know the flag: 32 pages. */
 	in.flags &= ~FUSE_MAX_PAGES;
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 	assert_int_equal(out.max_pages, 0);
 	assert_int_equal(out.max_write, 32 * 4096);
 }
@@ -254,7 +219,7 @@ static void pages_fit_a_ring_without_indirect(void **state)
 	p->on_init = many_pages;
 	p->num = 16;
 	program_start(p, VIRTIOFS_F_VERSION_1);
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 	assert_int_equal(out.max_pages, 12);
 	assert_int_equal(out.max_write, 12 * 4096);
 	assert_int_equal(vtfs_init_pages(1 << 20, 4), 1);
@@ -290,7 +255,7 @@ static void other_byte_order_is_refused_in_that_order(void **state)
 	assert_int_equal(bswap_32(out.len), 16);
 	assert_int_equal((int32_t)bswap_32((uint32_t)out.error), -EPROTO);
 	assert_int_equal(out.unique, UINT64_C(0x0102030405060708));
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 }
 
 /* covers: FS-DEV-06 */
@@ -302,9 +267,9 @@ static void init_on_the_last_queue_opens_all(void **state)
 
 	p->queues = 3;
 	program_start(p, 0);
-	assert_int_equal(init(p, 3, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 3, &in, 64, &out), 0);
 	for (unsigned vq = 1; vq <= 3; vq++)
-		assert_int_equal(getattr(p, vq), 0);
+		assert_int_equal(getattr_of(p, vq), 0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)

@@ -12,41 +12,6 @@
 
 #define ALL_FLAGS 0xffffffffu
 
-static struct fuse_init_in make_init(uint32_t major, uint32_t minor)
-{
-	return (struct fuse_init_in){
-	    .major = major,
-	    .minor = minor,
-	    .max_readahead = 131072,
-	    .flags = ALL_FLAGS & ~FUSE_INIT_RESERVED,
-	    .flags2 = ALL_FLAGS,
-	};
-}
-
-/* INIT with len bytes of arguments on vq; its error. */
-static int init(struct program *p, unsigned vq, const struct fuse_init_in *in,
-		size_t len, struct fuse_init_out *ret)
-{
-	int r;
-
-	send_frame(p, vq, CELLS - 1, FUSE_INIT, in, len, 80);
-	program_run(p);
-	r = reply_of(p, vq, CELLS - 1);
-	if (r == 0) {
-		assert_int_equal(reply_len(p, CELLS - 1), sizeof(*ret));
-		memcpy(ret, reply_bytes(p, CELLS - 1), sizeof(*ret));
-	}
-	return r;
-}
-
-static int getattr(struct program *p, unsigned vq)
-{
-	send_frame(p, vq, 0, FUSE_GETATTR, &(struct fuse_getattr_in){0}, 16,
-		   120);
-	program_run(p);
-	return reply_of(p, vq, 0);
-}
-
 /* covers: FS-DEV-12 */
 static void init_again_is_a_new_session(void **state)
 {
@@ -55,7 +20,7 @@ static void init_again_is_a_new_session(void **state)
 	struct fuse_init_out out;
 
 	program_start(p, 0);
-	assert_int_equal(init(p, 1, &in, 64, &out), 0);
+	assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 	assert_int_equal(p->resets, 0);
 	/* What is in flight is answered before the old session ends. */
 	p->keep = true;
@@ -194,20 +159,20 @@ static void destroy_is_answered_and_ends_the_session(void **state)
 
 	program_start(p, 0);
 	for (unsigned i = 0; i < 10; i++) {
-		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 		send_frame(p, 1, 1, FUSE_DESTROY, "", 0, 16);
 		program_run(p);
 		assert_int_equal(p->resets, i * 3 + 1);
 		assert_int_equal(reply_of(p, 1, 1), 0);
-		assert_int_equal(getattr(p, 1), -EIO);
+		assert_int_equal(getattr_of(p, 1), -EIO);
 		/* a virtio reset, and a peer that goes */
-		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 		raw_do(&p->raw, raw_reset, 0);
 		program_run(p);
 		raw_do(&p->raw, raw_setup, p->num);
 		program_run(p);
 		assert_int_equal(p->resets, i * 3 + 2);
-		assert_int_equal(init(p, 1, &in, 64, &out), 0);
+		assert_int_equal(init_of(p, 1, &in, 64, &out), 0);
 		raw_do(&p->raw, raw_lost, 0);
 		program_run(p);
 		assert_int_equal(p->resets, i * 3 + 3);
@@ -255,7 +220,7 @@ static void raw_init_passes_through_and_is_confined(void **state)
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 2), 0);
 	assert_int_equal(reply_of(p, 1, 3), 0);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 }
 
 static void raw_init_refused_by_the_program_opens_nothing(void **state)
@@ -270,7 +235,7 @@ static void raw_init_refused_by_the_program_opens_nothing(void **state)
 	send_frame(p, 1, 1, FUSE_INIT, &in, 64, 80);
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 1), 0);
-	assert_int_equal(getattr(p, 1), -EIO);
+	assert_int_equal(getattr_of(p, 1), -EIO);
 	(void)out;
 }
 
