@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "fhandle.h"
 #include "handle.h"
-#include "lock.h"
 #include "log.h"
 #include "node.h"
 #include "stats.h"
@@ -172,7 +172,7 @@ void fs_on_forget(uint64_t nodeid, uint64_t nlookup, void *userdata)
 
 void fs_on_interrupt(struct virtiofs_req *req, void *userdata)
 {
-	lock_interrupt(userdata, req);
+	block_interrupt(req);
 }
 
 /* The session ended: what the guest knew is gone. */

@@ -51,8 +51,9 @@ struct node_table {
 
 struct fs {
 	struct fs_opts opts;
-	int proc_fd; /* /proc/self/fd; the working directory of all threads */
-	int root_fd; /* the shared directory, O_PATH */
+	int proc_fd;   /* /proc/self/fd; the working directory of all threads */
+	int root_fd;   /* the shared directory, O_PATH */
+	bool stopping; /* under a lock of block.c */
 	uint32_t timeout; /* seconds that names and attributes keep */
 	_Atomic uint32_t agreed;
 	_Atomic uint64_t fd_cnt;
@@ -103,7 +104,7 @@ struct fd_name {
 struct fd_name fs_fd_name(int fd);
 
 /* Open for real what an O_PATH descriptor names; regular files and
- * directories only, anything else is refused. */
+ * directories only, anything else might block. */
 int fs_reopen(const struct fs *fs, int path_fd, mode_t type, int flags);
 
 #endif

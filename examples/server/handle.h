@@ -23,7 +23,8 @@ void handles_init(struct fs *fs);
 /* Opened by req. fd is taken over, also in case of an error. */
 int handle_add(const struct virtiofs_req *req, uint64_t nodeid, int fd,
 	       mode_t type, uint64_t *ret_id);
-/* NULL: no such handle of this node and type (S_IFREG, S_IFDIR or 0: any). */
+/* NULL: no such handle of this node and type (S_IFREG, S_IFDIR, S_IFIFO or 0:
+ * any). */
 struct handle *handle_get(struct fs *fs, uint64_t id, uint64_t nodeid,
 			  mode_t type);
 void handle_put(struct handle *h);

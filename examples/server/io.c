@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "creds.h"
 #include "handle.h"
 #include "ops.h"
@@ -76,6 +77,23 @@ static ssize_t read_all(int fd, struct walk *w, uint64_t offset)
 	return (ssize_t)done;
 }
 
+/* What is in a FIFO by now, or the first of what will be. */
+static ssize_t read_fifo(struct virtiofs_req *req, int fd, const struct walk *w)
+{
+	struct iovec parts[IOV_MAX];
+	int cnt = next_parts(w, parts);
+	ssize_t n = block_enter(req);
+
+	if (n < 0)
+		return n;
+	do {
+		n = readv(fd, parts, cnt);
+		n = n < 0 ? -errno : n;
+	} while (n == -EINTR && !block_ended());
+	block_leave();
+	return n;
+}
+
 int op_read(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_read_in *in = req->arg;
@@ -85,10 +103,17 @@ int op_read(struct fs *fs, struct virtiofs_req *req)
 
 	if (in->size > req->room_len)
 		w.left = req->room_len;
-	h = handle_get(fs, in->fh, req->in->nodeid, S_IFREG);
+	h = handle_get(fs, in->fh, req->in->nodeid, 0);
 	if (!h)
 		return -EBADF;
-	n = in->offset > INT64_MAX ? -EINVAL : read_all(h->fd, &w, in->offset);
+	if (S_ISFIFO(h->type))
+		n = read_fifo(req, h->fd, &w);
+	else if (S_ISDIR(h->type))
+		n = -EBADF;
+	else if (in->offset > INT64_MAX)
+		n = -EINVAL;
+	else
+		n = read_all(h->fd, &w, in->offset);
 	handle_put(h);
 	if (n < 0)
 		return (int)n;
@@ -117,6 +142,29 @@ static ssize_t write_all(int fd, struct walk *w, uint64_t offset, int flags)
 	return (ssize_t)done;
 }
 
+/* All of it, or what there was room for when the client lost patience. */
+static ssize_t write_fifo(struct virtiofs_req *req, int fd, struct walk *w)
+{
+	struct iovec parts[IOV_MAX];
+	size_t done = 0;
+	ssize_t n = block_enter(req);
+
+	if (n < 0)
+		return n;
+	while (w->left > 0) {
+		n = writev(fd, parts, next_parts(w, parts));
+		n = n < 0 ? -errno : n;
+		if (n == -EINTR && !block_ended())
+			continue;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+		advance(w, (size_t)n);
+	}
+	block_leave();
+	return done ? (ssize_t)done : n;
+}
+
 /* O_APPEND is done here, where all guests and the host meet; pages that were
  * written through a mapping have their place already. */
 static int write_flags(const struct fuse_write_in *in)
@@ -134,6 +182,18 @@ static int take_opener(const struct fs *fs, const struct virtiofs_req *req,
 			  creds_set_id(fs, req, kill_set_id));
 }
 
+static ssize_t write_to(struct virtiofs_req *req, const struct handle *h,
+			struct walk *w)
+{
+	const struct fuse_write_in *in = req->arg;
+
+	if (S_ISFIFO(h->type))
+		return write_fifo(req, h->fd, w);
+	if (S_ISDIR(h->type))
+		return -EBADF;
+	return write_all(h->fd, w, in->offset, write_flags(in));
+}
+
 int op_write(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_write_in *in = req->arg;
@@ -144,12 +204,12 @@ int op_write(struct fs *fs, struct virtiofs_req *req)
 
 	if (in->size != req->data_len || in->offset > INT64_MAX)
 		return -EINVAL;
-	h = handle_get(fs, in->fh, req->in->nodeid, S_IFREG);
+	h = handle_get(fs, in->fh, req->in->nodeid, 0);
 	if (!h)
 		return -EBADF;
 	n = take_opener(fs, req, h, in->write_flags & FUSE_WRITE_KILL_SUIDGID);
 	if (n == 0)
-		n = write_all(h->fd, &w, in->offset, write_flags(in));
+		n = write_to(req, h, &w);
 	handle_put(h);
 	if (n < 0)
 		return (int)n;
@@ -227,10 +287,36 @@ int op_lseek(struct fs *fs, struct virtiofs_req *req)
 	return reply_bytes(req, &out, sizeof(out));
 }
 
-static ssize_t copy(struct fs *fs, struct virtiofs_req *req, uint64_t max)
+/* So much at a time, and then a look whether the client still wants it. */
+#define COPY_SLICE (16ull << 20)
+
+static ssize_t copy_slices(struct virtiofs_req *req, int src, int dst,
+			   uint64_t len)
 {
 	const struct fuse_copy_file_range_in *in = req->arg;
 	off_t from = (off_t)in->off_in, to = (off_t)in->off_out;
+	size_t done = 0;
+	ssize_t n = 0;
+
+	while (done < len) {
+		if (virtiofs_req_interrupted(req)) {
+			n = -EINTR;
+			break;
+		}
+		n = copy_file_range(
+		    src, &from, dst, &to,
+		    len - done < COPY_SLICE ? len - done : COPY_SLICE, 0);
+		n = n < 0 ? -errno : n;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return done ? (ssize_t)done : n;
+}
+
+static ssize_t copy(struct fs *fs, struct virtiofs_req *req, uint64_t max)
+{
+	const struct fuse_copy_file_range_in *in = req->arg;
 	uint64_t len = in->len < max ? in->len : max;
 	struct handle *src, *dst;
 	ssize_t n = -EBADF;
@@ -241,10 +327,8 @@ static ssize_t copy(struct fs *fs, struct virtiofs_req *req, uint64_t max)
 	dst = handle_get(fs, in->fh_out, in->nodeid_out, S_IFREG);
 	if (src && dst)
 		n = take_opener(fs, req, dst, false);
-	if (n == 0) {
-		n = copy_file_range(src->fd, &from, dst->fd, &to, len, 0);
-		n = n < 0 ? -errno : n;
-	}
+	if (n == 0)
+		n = copy_slices(req, src->fd, dst->fd, len);
 	if (src)
 		handle_put(src);
 	if (dst)

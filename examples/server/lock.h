@@ -32,14 +32,8 @@ struct lock_wait {
 	struct lock_wait *next;
 };
 
-/* Once per process: the signal that ends a wait. */
-int lock_init(void);
-/* The peer gave up on req, or its queue stops: end its wait. */
-void lock_interrupt(struct fs *fs, struct virtiofs_req *req);
-/* How many wait now, for whatever queue. */
-unsigned lock_waiting(void);
-/* End all waits, and return when they have ended. */
-void lock_stop(struct fs *fs);
+/* Return when nobody waits; after block_stop(). */
+void lock_wait_for_all(void);
 
 /* All POSIX locks of an owner on a node go. */
 void lock_release_owner(struct fs *fs, uint64_t nodeid, uint64_t owner);

@@ -1,68 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation. A thread waits in fcntl(2) or flock(2) itself, so the
- * kernel's queue of waiters is the queue. It is woken by a signal, whose
- * handler jumps out of the system call: a handler that returned would leave
- * the gap between the thread's last look at "cancelled" and the call, in
- * which a signal is lost. After the jump nobody knows whether the lock was
- * got; asking once more without waiting tells, since a lock that one has may
- * be taken again.
+ * kernel's queue of waiters is the queue.
  */
 #include "lock_wait.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "handle.h"
 #include "lock_owner.h"
-#include "log.h"
 
-#define WAKE_SIGNAL SIGUSR2
-#define STACK_SIZE  (256u << 10)
+#define STACK_SIZE (256u << 10)
 
 struct waiter {
 	struct lock_wait pub; /* first: freed as such */
 	struct fs *fs;
 	struct lock_gate *gate;
 	struct lock_job job;
-	pthread_t thread;
-	sigjmp_buf env;
-	volatile sig_atomic_t armed;
-	_Atomic bool cancelled;
-	struct waiter *next; /* under waits.lock */
 };
 
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t gone;
-	struct waiter *first;
-	unsigned threads;
-} waits = {
-    .lock = PTHREAD_MUTEX_INITIALIZER,
-    .gone = PTHREAD_COND_INITIALIZER,
-};
-
-static __thread struct waiter *self;
-
-static void on_wake(int sig)
-{
-	if (self && self->armed) {
-		self->armed = 0;
-		siglongjmp(self->env, 1);
-	}
-}
-
-int lock_init(void)
-{
-	struct sigaction sa = {.sa_handler = on_wake};
-
-	return sigaction(WAKE_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
-}
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gone = PTHREAD_COND_INITIALIZER;
+static unsigned threads; /* under lock */
 
 static int take(const struct lock_job *job, bool wait)
 {
@@ -103,78 +67,53 @@ static void drop_references(struct fs *fs, const struct lock_job *job)
 
 static int wait_for(struct waiter *w)
 {
-	volatile int r = -EINTR;
+	int r = block_enter(w->pub.req);
 
-	if (sigsetjmp(w->env, 1) == 0) {
-		w->armed = 1;
-		atomic_signal_fence(memory_order_seq_cst);
-		/* An INTERRUPT may have come before its request was listed. */
-		if (!atomic_load(&w->cancelled) &&
-		    !virtiofs_req_interrupted(w->pub.req))
-			r = take(&w->job, true);
-		w->armed = 0;
-		if (r != -EINTR)
-			return r;
-	}
-	r = take(&w->job, false);
-	return r == -EAGAIN ? -EINTR : r;
+	if (r < 0)
+		return r;
+	do
+		r = take(&w->job, true);
+	while (r == -EINTR && !block_ended());
+	block_leave();
+	return r;
 }
 
-static void unlist(struct waiter *w)
+static void count_threads(int more)
 {
-	struct waiter **p = &waits.first;
-
-	pthread_mutex_lock(&waits.lock);
-	while (*p != w)
-		p = &(*p)->next;
-	*p = w->next;
-	pthread_mutex_unlock(&waits.lock);
+	pthread_mutex_lock(&lock);
+	threads += (unsigned)more;
+	if (threads == 0)
+		pthread_cond_broadcast(&gone);
+	pthread_mutex_unlock(&lock);
 }
 
 static void *wait_thread(void *arg)
 {
 	struct waiter *w = arg;
-	sigset_t set;
 
-	self = w;
-	sigemptyset(&set);
-	sigaddset(&set, WAKE_SIGNAL);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	w->pub.result = wait_for(w);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	/* Nobody signals us from here on. */
-	unlist(w);
 	if (w->pub.result == 0)
 		note_taken(&w->job);
 	drop_references(w->fs, &w->job);
 	atomic_fetch_sub(&w->gate->waiting, 1);
 	w->gate->done(w->gate, &w->pub);
-
-	pthread_mutex_lock(&waits.lock);
-	if (--waits.threads == 0)
-		pthread_cond_broadcast(&waits.gone);
-	pthread_mutex_unlock(&waits.lock);
+	count_threads(-1);
 	return NULL;
 }
 
 static int spawn(struct waiter *w)
 {
 	pthread_attr_t attr;
+	pthread_t thread;
 	int r;
 
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	/* Under the lock, so that w is listed before it can end, and w->thread
-	 * is set before anybody signals it. */
-	pthread_mutex_lock(&waits.lock);
-	r = pthread_create(&w->thread, &attr, wait_thread, w);
-	if (r == 0) {
-		w->next = waits.first;
-		waits.first = w;
-		waits.threads++;
-	}
-	pthread_mutex_unlock(&waits.lock);
+	count_threads(1);
+	r = pthread_create(&thread, &attr, wait_thread, w);
+	if (r)
+		count_threads(-1);
 	pthread_attr_destroy(&attr);
 	return r ? -ENOLCK : 0;
 }
@@ -228,39 +167,10 @@ int lock_job_run(struct fs *fs, const struct lock_job *job, bool may_wait)
 	return r;
 }
 
-static void cancel(struct waiter *w)
+void lock_wait_for_all(void)
 {
-	atomic_store(&w->cancelled, true);
-	pthread_kill(w->thread, WAKE_SIGNAL);
-}
-
-void lock_interrupt(struct fs *fs, struct virtiofs_req *req)
-{
-	pthread_mutex_lock(&waits.lock);
-	for (struct waiter *w = waits.first; w; w = w->next) {
-		if (w->pub.req == req)
-			cancel(w);
-	}
-	pthread_mutex_unlock(&waits.lock);
-}
-
-unsigned lock_waiting(void)
-{
-	unsigned cnt = 0;
-
-	pthread_mutex_lock(&waits.lock);
-	for (struct waiter *w = waits.first; w; w = w->next)
-		cnt++;
-	pthread_mutex_unlock(&waits.lock);
-	return cnt;
-}
-
-void lock_stop(struct fs *fs)
-{
-	pthread_mutex_lock(&waits.lock);
-	for (struct waiter *w = waits.first; w; w = w->next)
-		cancel(w);
-	while (waits.threads > 0)
-		pthread_cond_wait(&waits.gone, &waits.lock);
-	pthread_mutex_unlock(&waits.lock);
+	pthread_mutex_lock(&lock);
+	while (threads > 0)
+		pthread_cond_wait(&gone, &lock);
+	pthread_mutex_unlock(&lock);
 }

@@ -12,6 +12,7 @@
 
 #include <virtiofs/virtiofs.h>
 
+#include "block.h"
 #include "caps.h"
 #include "creds.h"
 #include "fs.h"
@@ -66,7 +67,7 @@ static int set_up_signals(void)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
 	    sigaction(SIGBUS, &bus, NULL) < 0)
 		return -errno;
-	r = lock_init();
+	r = block_init();
 	if (r < 0)
 		return r;
 	sigdelset(&set, SIGUSR2);
@@ -243,10 +244,11 @@ static void stop(struct server *s)
 {
 	if (s->dev)
 		virtiofs_device_stop(s->dev);
+	block_stop(&s->fs);
 	for (unsigned i = 0; i < s->queue_cnt; i++)
 		queue_join(&s->queues[i]);
 	pool_free(s->pool);
-	lock_stop(&s->fs);
+	lock_wait_for_all();
 	for (unsigned i = 0; i < s->queue_cnt; i++)
 		queue_free(&s->queues[i]);
 	virtiofs_device_free(s->dev);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "creds.h"
 #include "handle.h"
 #include "lock.h"
@@ -55,7 +56,8 @@ static int reply_open(struct fs *fs, struct virtiofs_req *req, int fd,
 	r = handle_add(req, nodeid, fd, type, &out.fh);
 	if (r < 0)
 		return r;
-	out.open_flags = open_out_flags(fs, S_ISDIR(type));
+	out.open_flags = S_ISFIFO(type) ? FOPEN_DIRECT_IO | FOPEN_STREAM
+					: open_out_flags(fs, S_ISDIR(type));
 	if (virtiofs_req_reply(req, &out, sizeof(out)) < 0)
 		handle_close(fs, out.fh, nodeid);
 	return 0;
@@ -66,12 +68,44 @@ static bool writes(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 }
 
+/* It waits for the other end. */
+static int open_fifo(const struct fs *fs, struct virtiofs_req *req, int path_fd,
+		     int flags)
+{
+	struct fd_name name = fs_fd_name(path_fd);
+	int r = block_enter(req);
+
+	if (r < 0)
+		return r;
+	flags &= ~(O_TRUNC | O_DIRECT);
+	do {
+		r = openat(fs->proc_fd, name.s, flags | O_CLOEXEC | O_NOCTTY);
+		r = r < 0 ? -errno : r;
+	} while (r == -EINTR && !block_ended());
+	block_leave();
+	return r;
+}
+
+static int open_file(const struct fs *fs, struct virtiofs_req *req,
+		     const struct node_ref *ref, int flags)
+{
+	switch (ref->node->type) {
+	case S_IFDIR: /* would be opened, and never listed */
+		return -EISDIR;
+	case S_IFIFO:
+		return open_fifo(fs, req, ref->fd, flags);
+	default:
+		return fs_reopen(fs, ref->fd, ref->node->type, flags);
+	}
+}
+
 int op_open(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_open_in *in = req->arg;
 	struct node_ref ref;
 	unsigned set_id = 0;
 	int flags, fd, r;
+	mode_t type;
 
 	r = open_flags(fs, in->flags, &flags);
 	if (r == 0 && fs->opts.readonly && writes(flags))
@@ -85,14 +119,10 @@ int op_open(struct fs *fs, struct virtiofs_req *req)
 		r = node_get(fs, req->in->nodeid, &ref);
 	if (r < 0)
 		return r;
-	/* A directory would be opened, and never listed. */
-	if (S_ISDIR(ref.node->type)) {
-		node_put(&ref);
-		return -EISDIR;
-	}
-	fd = fs_reopen(fs, ref.fd, ref.node->type, flags);
+	type = ref.node->type;
+	fd = open_file(fs, req, &ref, flags);
 	node_put(&ref);
-	return fd < 0 ? fd : reply_open(fs, req, fd, S_IFREG);
+	return fd < 0 ? fd : reply_open(fs, req, fd, type);
 }
 
 int op_opendir(struct fs *fs, struct virtiofs_req *req)
@@ -115,7 +145,7 @@ int op_opendir(struct fs *fs, struct virtiofs_req *req)
 int op_flush(struct fs *fs, struct virtiofs_req *req)
 {
 	const struct fuse_flush_in *in = req->arg;
-	struct handle *h = handle_get(fs, in->fh, req->in->nodeid, S_IFREG);
+	struct handle *h = handle_get(fs, in->fh, req->in->nodeid, 0);
 	int fd, r = 0;
 
 	if (!h)

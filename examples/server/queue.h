@@ -27,9 +27,9 @@ struct queue {
 /* Take queue number idx from dev and serve it, until the device stops. */
 int queue_start(struct queue *q, struct virtiofs_device *dev, unsigned idx,
 		struct fs *fs, struct pool *pool);
-/* After virtiofs_device_stop(): join the thread. */
+/* After virtiofs_device_stop() and block_stop(): join the thread. */
 void queue_join(struct queue *q);
-/* After lock_stop(). */
+/* After lock_wait_for_all(). */
 void queue_free(struct queue *q);
 
 #endif

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "block.h"
 #include "caps.h"
 #include "creds.h"
 #include "fs.h"
@@ -38,8 +39,8 @@ static int base_fd, share_fd;
 static struct stat outside[2]; /* that directory, and the file in it */
 
 struct fuzz {
+	struct fs fs; /* first: the requests' userdata */
 	struct guest g;
-	struct fs fs;
 	struct lock_gate gate;
 	struct input *in;
 	unsigned cell;
@@ -152,7 +153,7 @@ static void set_up_once(void)
 	must(!sigprocmask(SIG_BLOCK, &set, NULL));
 	umask(0);
 	must(!caps_remember());
-	must(!lock_init());
+	must(!block_init());
 	creds_init();
 	log_open(LOG_OFF, 0);
 	make_dirs();
@@ -425,6 +426,11 @@ static int on_request(struct virtiofs_req *req)
 {
 	struct fuzz *f = req->userdata;
 
+	/* A FIFO: nobody is there who would open the other end. */
+	if (req->in->opcode == FUSE_OPEN &&
+	    req->arg_len >= sizeof(struct fuse_open_in))
+		((struct fuse_open_in *)(uintptr_t)req->arg)->flags |=
+		    O_NONBLOCK;
 	req->user = &f->gate;
 	return fs_request(&f->fs, req);
 }
@@ -495,7 +501,8 @@ static void start(struct fuzz *f, uint8_t how)
 static void stop(struct fuzz *f)
 {
 	guest_order(&f->g, GUEST_LOST, 0);
-	lock_stop(&f->fs);
+	block_stop(&f->fs);
+	lock_wait_for_all();
 	guest_run(&f->g);
 	must(!f->g.lost);
 	virtiofs_device_free(f->g.dev);

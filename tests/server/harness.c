@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "caps.h"
 #include "creds.h"
 #include "lock.h"
@@ -87,7 +88,7 @@ static void once(void)
 	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	assert_int_equal(caps_remember(), 0);
-	assert_int_equal(lock_init(), 0);
+	assert_int_equal(block_init(), 0);
 	creds_init();
 	log_open(LOG_WARNING, 0);
 }
@@ -151,6 +152,7 @@ static void start(struct srv *s)
 {
 	struct virtiofs_transport *dev, *client;
 
+	s->fs.stopping = false;
 	assert_int_equal(virtiofs_inproc_pair(&dev, &client), 0);
 	start_device(s, dev);
 	start_client(s, client);
@@ -165,10 +167,11 @@ static void stop(struct srv *s)
 	pthread_join(s->dispatcher, NULL);
 	close(s->stop_fd);
 	virtiofs_device_stop(s->dev);
+	block_stop(&s->fs);
 	for (unsigned i = 0; i < QUEUES; i++)
 		queue_join(&s->queues[i]);
 	pool_free(s->pool);
-	lock_stop(&s->fs);
+	lock_wait_for_all();
 	for (unsigned i = 0; i < QUEUES; i++)
 		queue_free(&s->queues[i]);
 	virtiofs_device_free(s->dev);

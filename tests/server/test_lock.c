@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "block.h"
 #include "lock.h"
 
 #define ROOT FUSE_ROOT_ID
@@ -255,7 +257,7 @@ static int result_of(struct waiting *w)
 /* Until so many wait in the server (its own count of threads in fcntl). */
 static void until_waiting(unsigned cnt)
 {
-	while (lock_waiting() != cnt)
+	while (block_count() != cnt)
 		sched_yield();
 }
 
@@ -340,7 +342,68 @@ static void waiter_ends_with_its_client(void **state)
 	srv_free(l.s);
 }
 
-/* An eighth of the ring's 128. Our own client never sends so many, so most of
+static void submit_lock(const struct locks *l, struct virtiofs_cliq *q,
+			uint32_t opcode, uint64_t owner, uint32_t type)
+{
+	struct fuse_lk_in in = range(l, owner, type, 0, 9);
+	struct virtiofs_op *op = virtiofs_cliq_get_op(q);
+
+	assert_non_null(op);
+	op->user_data = owner;
+	op->opcode = opcode;
+	op->nodeid = l->node;
+	memcpy(op->arg, &in, sizeof(in));
+	op->arg_len = sizeof(in);
+	assert_true(virtiofs_cliq_submit(q) >= 0);
+}
+
+/* cnt results, all with this error. */
+static void expect(struct virtiofs_cliq *q, unsigned cnt, int error)
+{
+	struct pollfd p = {.fd = virtiofs_cliq_fd(q), .events = POLLIN};
+	struct virtiofs_result res;
+
+	while (cnt) {
+		int r = virtiofs_cliq_reap(q, &res, 1);
+
+		assert_true(r >= 0);
+		if (r == 0 && virtiofs_cliq_arm(q) == 0)
+			assert_int_equal(poll(&p, 1, -1), 1);
+		if (r == 0)
+			continue;
+		assert_int_equal(res.error, error);
+		cnt--;
+	}
+	assert_int_equal(virtiofs_cliq_reap(q, &res, 1), 0);
+}
+
+#define WAITERS 60u
+
+/* However many there are, an unlock gets in. */
+static void waiters_leave_room_for_the_unlock(void **state)
+{
+	struct locks l = start(NULL);
+	struct virtiofs_cliq *q;
+
+	assert_int_equal(lock(&l, 1, F_WRLCK, 0, 9), 0);
+	assert_int_equal(virtiofs_client_take_queue(
+			     srv_client(l.s), VIRTIOFS_QUEUE_REQUEST(0), 0, &q),
+			 0);
+	for (unsigned i = 0; i < WAITERS; i++)
+		submit_lock(&l, q, FUSE_SETLKW, 10 + i, F_WRLCK);
+	until_waiting(16);
+	submit_lock(&l, q, FUSE_SETLK, 1, F_UNLCK);
+	/* One of them has got the lock, the others wait on. */
+	expect(q, 2, 0);
+	until_waiting(16);
+	for (unsigned i = 0; i < WAITERS; i++)
+		virtiofs_client_interrupt(srv_client(l.s), 10 + i);
+	expect(q, WAITERS - 1, -EINTR);
+	until_waiting(0);
+	srv_free(l.s);
+}
+
+/* An eighth of the ring's 128. Our own client sends no more, so most of
  * them are only counted here. */
 static void waiters_are_bounded(void **state)
 {
@@ -376,6 +439,7 @@ int main(void)
 	    cmocka_unit_test(bsd_waiter_gets_the_lock_when_it_is_free),
 	    cmocka_unit_test(waiter_gives_up_when_interrupted),
 	    cmocka_unit_test(waiter_ends_with_its_client),
+	    cmocka_unit_test(waiters_leave_room_for_the_unlock),
 	    cmocka_unit_test(waiters_are_bounded),
 	};
 

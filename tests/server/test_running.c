@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,83 +362,6 @@ static void truncated_memory_costs_its_client_only(void **state)
 	}
 }
 
-static struct virtiofs_client *connect_with_queues(uint32_t queues)
-{
-	const struct virtiofs_client_opts opts = {
-	    .size = sizeof(opts),
-	    .num_request_queues = queues,
-	};
-	struct virtiofs_transport *t;
-	struct virtiofs_client *c;
-	char uri[128];
-
-	snprintf(uri, sizeof(uri), "vhost-user:%s", prog_sock);
-	assert_int_equal(virtiofs_transport_open_client(&t, uri), 0);
-	assert_int_equal(virtiofs_client_new(&c, t, &opts), 0);
-	assert_int_equal(virtiofs_client_start(c, NULL), 0);
-	return c;
-}
-
-/* One GETATTR of the root, through this queue and no other. */
-static void getattr_on(struct virtiofs_client *c, unsigned idx)
-{
-	struct virtiofs_result res;
-	struct fuse_attr_out out;
-	struct iovec room = {.iov_base = &out, .iov_len = sizeof(out)};
-	struct virtiofs_cliq *q;
-	struct virtiofs_op *op;
-	struct pollfd p = {.events = POLLIN};
-
-	assert_int_equal(
-	    virtiofs_client_take_queue(c, VIRTIOFS_QUEUE_REQUEST(idx), 0, &q),
-	    0);
-	op = virtiofs_cliq_get_op(q);
-	assert_non_null(op);
-	op->opcode = FUSE_GETATTR;
-	op->nodeid = FUSE_ROOT_ID;
-	memset(op->arg, 0, sizeof(struct fuse_getattr_in));
-	op->arg_len = sizeof(struct fuse_getattr_in);
-	op->room = &room;
-	op->room_cnt = 1;
-	assert_int_equal(virtiofs_cliq_submit(q), 1);
-	p.fd = virtiofs_cliq_fd(q);
-	while (virtiofs_cliq_reap(q, &res, 1) == 0) {
-		if (virtiofs_cliq_arm(q) == 0)
-			assert_true(poll(&p, 1, -1) == 1);
-	}
-	assert_int_equal(res.error, 0);
-	assert_int_equal(res.len, sizeof(out));
-	assert_int_equal(out.attr.mode, S_IFDIR | 0755);
-	assert_int_equal(virtiofs_cliq_release(q), 0);
-}
-
-static void every_queue_serves(void **state)
-{
-	static const struct {
-		const char *more;
-		unsigned has, used;
-	} cases[] = {
-	    {"--queues=2", 2, 2},
-	    {"--queues=2", 2, 1},
-	    {"--queues=5", 5, 5},
-	    {"--queues=64", 64, 64},
-	};
-
-	for (size_t i = 0; i < 4; i++) {
-		struct program p = prog_serve("none", cases[i].more);
-		struct virtiofs_client *c = connect_with_queues(cases[i].used);
-		struct virtiofs_client_info info = {.size = sizeof(info)};
-
-		assert_int_equal(virtiofs_client_get_info(c, &info), 0);
-		assert_int_equal(info.device_request_queues, cases[i].has);
-		assert_int_equal(info.request_queues, cases[i].used);
-		for (unsigned q = 0; q < cases[i].used; q++)
-			getattr_on(c, q);
-		virtiofs_client_free(c);
-		assert_int_equal(prog_end(&p), 0);
-	}
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, prog_set_up, prog_tear_down)
@@ -451,7 +373,6 @@ int main(void)
 	    T(group_of_the_socket_may_connect),
 	    T(unknown_group_is_named),
 	    T(truncated_memory_costs_its_client_only),
-	    T(every_queue_serves),
 	};
 
 	return cmocka_run_group_tests_name("server/running", tests, NULL, NULL);
