@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A device that changes its replies and used elements while they are read: what
+ * a client is told has been judged as it is. */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/shared.h"
+#include "liarfix.h"
+#include "wire/ring.h"
+
+#define ROOM	64u
+#define ANSWER	48u /* bytes that an honest reply has */
+#define OPS	200u
+#define ELEMENT 4u /* bytes of a used ring before its elements */
+
+struct flipper {
+	pthread_t thread;
+	uint32_t stop;
+	uint32_t rounds;
+	unsigned char *at; /* atomic: this byte changes, or NULL */
+	unsigned char values[4];
+};
+
+static void *flip(void *arg)
+{
+	struct flipper *f = arg;
+	unsigned char *at;
+
+	for (unsigned i = 0; !vtfs_load_once(&f->stop); i++) {
+		at = vtfs_load_acquire(&f->at);
+		if (at)
+			vtfs_store_once(at, f->values[i % 4]);
+		vtfs_store_release(&f->rounds, i);
+	}
+	return NULL;
+}
+
+static void begin(struct flipper *f)
+{
+	pthread_create(&f->thread, NULL, flip, f);
+}
+
+/* The byte changes when this returns. */
+static void aim(struct flipper *f, unsigned char *at)
+{
+	uint32_t from = vtfs_load_acquire(&f->rounds);
+
+	vtfs_store_release(&f->at, at);
+	while (vtfs_load_acquire(&f->rounds) - from < 2)
+		sched_yield();
+}
+
+static void end(struct flipper *f)
+{
+	vtfs_store_once(&f->stop, 1);
+	pthread_join(f->thread, NULL);
+}
+
+/* Where the byte is: in the reply's header, or in the next used element. */
+typedef unsigned char *(*find_fn)(struct fix *f, size_t off);
+
+static unsigned char *in_header(struct fix *f, size_t off)
+{
+	return (unsigned char *)f->req.room[0].iov_base + off;
+}
+
+static unsigned char *in_element(struct fix *f, size_t off)
+{
+	struct liar_queue *q = &f->l.q[1];
+	unsigned char *used = vtfs_table_ptr(f->l.table, q->setup.device,
+					     sizeof(struct vtfs_wire_used));
+	uint16_t idx;
+
+	memcpy(&idx, used + offsetof(struct vtfs_wire_used, idx), 2);
+	return used + ELEMENT + idx % q->setup.num * 8u + off;
+}
+
+/* One READ. 0: judged and told; -EPROTO: its queue is broken. */
+static int one_op(struct fix *f, struct flipper *flipper, find_fn find,
+		  size_t off)
+{
+	static const unsigned char data[ROOM] = "what was read";
+	unsigned char room[ROOM + 1];
+	struct iovec iov = {room, ROOM};
+	struct virtiofs_op *op = virtiofs_cliq_get_op(f->q);
+	struct virtiofs_result res;
+	int n = 0;
+
+	memset(room, 0xa5, sizeof(room));
+	if (!op)
+		return -EPROTO;
+	virtiofs_prep_read(op, 1, 2, 0, ROOM, &iov, 1);
+	virtiofs_cliq_submit(f->q);
+	if (!liar_pop(&f->l, 1, &f->req)) {
+		n = virtiofs_cliq_reap(f->q, &res, 1);
+		assert_int_equal(n == 1 ? res.error : n, -EPROTO);
+		return -EPROTO;
+	}
+	aim(flipper, find(f, off));
+	liar_reply(&f->l, &f->req, 0, data, ANSWER);
+	for (unsigned i = 0; n == 0 && i < 1000; i++)
+		n = virtiofs_cliq_reap(f->q, &res, 1);
+	assert_int_equal(n, 1);
+	assert_int_equal(res.user_data, 0);
+	if (res.error) {
+		assert_int_equal(res.error, -EPROTO);
+		assert_int_equal(res.len, 0);
+	} else {
+		assert_int_equal(res.len, ANSWER);
+		assert_memory_equal(room, data, ANSWER);
+	}
+	for (unsigned i = res.len; i <= ROOM; i++)
+		assert_int_equal(room[i], 0xa5);
+	return 0;
+}
+
+static void run(find_fn find, size_t off, const unsigned char *values)
+{
+	struct flipper flipper = {0};
+	unsigned done = 0;
+	void *state;
+
+	memcpy(flipper.values, values, 4);
+	begin(&flipper);
+	while (done < OPS) {
+		struct fix *f;
+
+		assert_int_equal(fix_set_up(&state), 0);
+		f = state;
+		fix_start(f);
+		while (done++ < OPS && one_op(f, &flipper, find, off) == 0)
+			;
+		aim(&flipper, NULL);
+		fix_tear_down(&state);
+	}
+	end(&flipper);
+}
+
+/* covers: ROB-DRV-01 */
+static void reply_header_changes_under_the_reader(void **state)
+{
+	const unsigned char lens[] = {16 + ANSWER, 16, 16 + ROOM, 255};
+	const unsigned char errors[] = {0, 1, 0xfe, 0};
+	const unsigned char uniques[] = {0, 1, 2, 4};
+
+	run(in_header, offsetof(struct fuse_out_header, len), lens);
+	run(in_header, offsetof(struct fuse_out_header, error), errors);
+	run(in_header, offsetof(struct fuse_out_header, unique), uniques);
+}
+
+/* covers: ROB-DRV-01 */
+static void used_element_changes_under_the_reader(void **state)
+{
+	const unsigned char ids[] = {0, 1, 2, 255};
+	const unsigned char lens[] = {16 + ANSWER, 16, 16 + ROOM, 255};
+
+	run(in_element, offsetof(struct vtfs_wire_used_elem, id), ids);
+	run(in_element, offsetof(struct vtfs_wire_used_elem, len), lens);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(reply_header_changes_under_the_reader),
+	    cmocka_unit_test(used_element_changes_under_the_reader),
+	};
+
+	return cmocka_run_group_tests_name("client_flips", tests, NULL, NULL);
+}
