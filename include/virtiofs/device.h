@@ -97,12 +97,17 @@ struct virtiofs_device_opts {
 	uint32_t num_request_queues; /* default 1 */
 	uint32_t queue_size;	  /* offered, where the device decides: 1024 */
 	uint32_t max_write;	  /* default 1 MiB */
-	uint32_t hiprio_interval; /* look at hiprio every N requests: 16 */
+	uint32_t hiprio_interval; /* hiprio's turn every N requests: 16 */
 	uint32_t flags;		  /* VIRTIOFS_DEVICE_ */
 	uint64_t features;	  /* VIRTIOFS_F_ to offer; 0: DEFAULT */
 	int log_level;
 	virtiofs_log_fn log;
 	void *log_data;
+	/* virtiofs-hiprio(7) says what these bound. */
+	uint32_t forget_budget;	 /* FORGET entries in a turn of hiprio: 1024 */
+	uint32_t interrupts_max; /* INTERRUPTs that wait for their request: 64,
+				  * at most 4096 */
+	uint32_t dispatch_max;	 /* requests in one dispatch, about: 256 */
 };
 
 VIRTIOFS_API int virtiofs_device_new(struct virtiofs_device **ret,

@@ -1,7 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fuse/hiprio.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+int vtfs_pending_init(struct vtfs_pending *p, uint32_t max)
+{
+	*p = (struct vtfs_pending){.max = max};
+	p->unique = calloc(max, sizeof(*p->unique));
+	return p->unique ? 0 : -ENOMEM;
+}
+
+void vtfs_pending_fini(struct vtfs_pending *p)
+{
+	free(p->unique);
+	p->unique = NULL;
+}
 
 /* One that nothing came for. */
 static void forget_entry(struct vtfs_pending *p)
@@ -12,8 +27,7 @@ static void forget_entry(struct vtfs_pending *p)
 
 void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique)
 {
-	uint32_t i = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED) %
-		     VTFS_PENDING_MAX;
+	uint32_t i = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED) % p->max;
 
 	/* Counted before it can be seen: cnt is never too small. */
 	__atomic_fetch_add(&p->cnt, 1, __ATOMIC_SEQ_CST);
@@ -34,7 +48,7 @@ static bool take_entry(struct vtfs_pending *p, unsigned i, uint64_t unique)
 
 bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique, bool early)
 {
-	for (unsigned i = 0; unique && i < VTFS_PENDING_MAX; i++) {
+	for (unsigned i = 0; unique && i < p->max; i++) {
 		if (!take_entry(p, i, unique))
 			continue;
 		vtfs_stat_add_shared(early ? &p->early : &p->matched, 1);
@@ -45,7 +59,7 @@ bool vtfs_pending_claim(struct vtfs_pending *p, uint64_t unique, bool early)
 
 void vtfs_pending_clear(struct vtfs_pending *p)
 {
-	for (unsigned i = 0; i < VTFS_PENDING_MAX; i++)
+	for (unsigned i = 0; i < p->max; i++)
 		if (__atomic_exchange_n(&p->unique[i], 0, __ATOMIC_SEQ_CST))
 			forget_entry(p);
 }

@@ -19,14 +19,16 @@
 #include "base/stats.h"
 #include "fuse/slot.h"
 
-#define VTFS_PENDING_MAX 64u
-
 struct vtfs_pending {
-	uint32_t cnt;			   /* atomic: entries, or more */
-	uint32_t next;			   /* atomic */
-	uint64_t unique[VTFS_PENDING_MAX]; /* atomic; 0: empty */
-	uint64_t matched, early, late;	   /* atomic: what became of them */
+	uint32_t cnt;		       /* atomic: entries, or more */
+	uint32_t next;		       /* atomic */
+	uint32_t max;		       /* entries of unique */
+	uint64_t *unique;	       /* atomic; 0: empty */
+	uint64_t matched, early, late; /* atomic: what became of them */
 };
+
+int vtfs_pending_init(struct vtfs_pending *p, uint32_t max);
+void vtfs_pending_fini(struct vtfs_pending *p);
 
 void vtfs_pending_enter(struct vtfs_pending *p, uint64_t unique);
 /* Take one entry of that unique out: by the request that has come, or by the

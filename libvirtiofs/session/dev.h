@@ -56,6 +56,7 @@
 #define VTFS_CONFS	    4u /* have, want, one being composed, one left */
 #define VTFS_RETIRES	    8u
 #define VTFS_DEV_QUEUES_MAX 1024u
+#define VTFS_SERVE_MAX	    64u /* requests handed out in a row */
 
 /* Tags of epoll events: below, a queue's number times two, plus one for its
  * control eventfd. */

@@ -10,8 +10,11 @@
 
 #define EVENTS	 32
 #define INTERVAL 16u
-/* Requests of one dispatch; then the caller's other fds have a turn. */
-#define DISPATCH_BOUND 256u
+#define BUDGET	 1024u
+/* Then the caller's other fds have a turn. */
+#define DISPATCH       256u
+#define INTERRUPTS     64u
+#define INTERRUPTS_MAX 4096u
 
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX |                     \
@@ -51,6 +54,12 @@ static void set_defaults(struct virtiofs_device_opts *o)
 		o->max_write = 1024 * 1024;
 	if (!o->hiprio_interval)
 		o->hiprio_interval = INTERVAL;
+	if (!o->forget_budget)
+		o->forget_budget = BUDGET;
+	if (!o->interrupts_max)
+		o->interrupts_max = INTERRUPTS;
+	if (!o->dispatch_max)
+		o->dispatch_max = DISPATCH;
 	if (!o->features)
 		o->features = VIRTIOFS_FEATURES_DEFAULT;
 }
@@ -73,6 +82,9 @@ static int check_opts(const struct virtiofs_device_opts *o)
 	if (o->max_write < VTFS_INIT_PAGE)
 		return vtfs_fail(-EINVAL, "max_write %u is below %u",
 				 o->max_write, VTFS_INIT_PAGE);
+	if (o->interrupts_max > INTERRUPTS_MAX)
+		return vtfs_fail(-EINVAL, "interrupts_max %u is above %u",
+				 o->interrupts_max, INTERRUPTS_MAX);
 	if (o->flags & ~FLAGS_KNOWN)
 		return vtfs_fail(-EINVAL, "unknown device flags 0x%x",
 				 o->flags & ~FLAGS_KNOWN);
@@ -124,6 +136,7 @@ static void free_parts(struct virtiofs_device *dev)
 	free(dev->queues);
 	vtfs_device_fini_fds(dev);
 	vtfs_peermem_put(dev->mem);
+	vtfs_pending_fini(&dev->pending);
 	pthread_mutex_destroy(&dev->runs_lock);
 	free(dev);
 }
@@ -158,7 +171,9 @@ static int build(struct virtiofs_device *dev,
 	dev->mem = vtfs_peermem_new();
 	if (!dev->mem)
 		return -ENOMEM;
-	r = vtfs_device_init_fds(dev);
+	r = vtfs_pending_init(&dev->pending, dev->opts.interrupts_max);
+	if (r >= 0)
+		r = vtfs_device_init_fds(dev);
 	if (r >= 0)
 		r = init_queues(dev);
 	if (r < 0)
@@ -272,34 +287,48 @@ static bool is_ours(const struct virtiofs_devq *q)
 	return !__atomic_load_n(&q->taken, __ATOMIC_ACQUIRE);
 }
 
-static unsigned serve_hiprio(struct virtiofs_device *dev)
+/* hiprio's turn, if it has come: at the start, and after so many requests. */
+static unsigned serve_hiprio(struct virtiofs_device *dev, unsigned *left)
 {
-	return is_ours(dev->queues)
-		   ? vtfs_devq_serve(dev->queues, dev->opts.hiprio_interval)
-		   : 0;
+	if (*left)
+		return 0;
+	*left = dev->opts.hiprio_interval;
+	return is_ours(dev->queues) ? vtfs_devq_serve(dev->queues, *left) : 0;
 }
 
-/* One round over the request queues, from where the last one ended. */
-static unsigned serve_round(struct virtiofs_device *dev)
+/* A request queue's turn in a round; hiprio may have its own in between. */
+static unsigned serve_turn(struct virtiofs_device *dev, struct virtiofs_devq *q,
+			   unsigned *left)
 {
-	unsigned left = dev->opts.hiprio_interval;
-	unsigned done = serve_hiprio(dev);
-	unsigned n;
+	unsigned turn = dev->opts.hiprio_interval;
+	unsigned done = 0;
+	unsigned want, n;
 
-	for (unsigned i = 1; i < dev->queue_cnt; i++) {
-		struct virtiofs_devq *q = &dev->queues[1 + dev->rr];
-
-		dev->rr = (dev->rr + 1) % (dev->queue_cnt - 1);
-		if (!is_ours(q))
-			continue;
-		n = vtfs_devq_serve(q, left);
+	do {
+		done += serve_hiprio(dev, left);
+		want = vtfs_min_u32(vtfs_min_u32(turn, *left), VTFS_SERVE_MAX);
+		n = vtfs_devq_serve(q, want);
 		done += n;
-		left -= n;
-		if (left)
-			continue;
-		done += serve_hiprio(dev);
-		left = dev->opts.hiprio_interval;
+		turn -= n;
+		*left -= n;
+	} while (turn && n == want);
+	return done;
+}
+
+/* One turn for each request queue, beginning one further on than the last time
+ * that any had something. */
+static unsigned serve_round(struct virtiofs_device *dev, unsigned *left)
+{
+	unsigned cnt = dev->queue_cnt - 1;
+	unsigned done = serve_hiprio(dev, left);
+
+	for (unsigned i = 0; i < cnt; i++) {
+		struct virtiofs_devq *q = &dev->queues[1 + (dev->rr + i) % cnt];
+
+		if (is_ours(q))
+			done += serve_turn(dev, q, left);
 	}
+	dev->rr = (dev->rr + !!done) % cnt;
 	return done;
 }
 
@@ -315,13 +344,14 @@ static bool arm_all(struct virtiofs_device *dev)
 
 static int serve_all(struct virtiofs_device *dev)
 {
+	unsigned left = 0;
 	unsigned done = 0;
 	unsigned n;
 
 	do {
-		n = serve_round(dev);
+		n = serve_round(dev, &left);
 		done += n;
-	} while (n && done < DISPATCH_BOUND);
+	} while (n && done < dev->opts.dispatch_max);
 	dev->more = arm_all(dev);
 	return (int)done;
 }

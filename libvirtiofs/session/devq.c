@@ -13,9 +13,6 @@
 #include "base/error.h"
 
 #define BATCH 32u
-/* FORGET entries, and requests that end inside the library, per pop. */
-#define BUDGET	     1024u
-#define DISPATCH_MAX 64u
 
 /* ---- giving back ---- */
 
@@ -199,7 +196,8 @@ unsigned vtfs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
 {
 	struct vtfs_slot *slots[BATCH];
 	struct virtiofs_req *req;
-	unsigned budget = BUDGET;
+	/* FORGET entries, and requests that end inside the library. */
+	unsigned budget = q->dev->opts.forget_budget;
 	unsigned n = 0, cnt;
 
 	vtfs_devq_flush(q);
@@ -232,12 +230,12 @@ int vtfs_devq_arm(struct virtiofs_devq *q)
 
 unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
 {
-	struct virtiofs_req *reqs[DISPATCH_MAX];
+	struct virtiofs_req *reqs[VTFS_SERVE_MAX];
 	bool batching = q->batching;
 	unsigned n;
 
 	q->batching = true;
-	n = vtfs_devq_pop(q, reqs, vtfs_min_u32(max, DISPATCH_MAX));
+	n = vtfs_devq_pop(q, reqs, vtfs_min_u32(max, VTFS_SERVE_MAX));
 	for (unsigned i = 0; i < n; i++)
 		if (q->dev->ops.request(reqs[i]) < 0)
 			vtfs_stat_add(&q->taking.reply_faults, 1);
@@ -267,7 +265,7 @@ int virtiofs_devq_dispatch(struct virtiofs_devq *q)
 	if (is_stopped(q->dev))
 		return vtfs_fail(-ESHUTDOWN, "queue %u: the device was stopped",
 				 q->index);
-	return (int)vtfs_devq_serve(q, DISPATCH_MAX);
+	return (int)vtfs_devq_serve(q, VTFS_SERVE_MAX);
 }
 
 int virtiofs_devq_flush(struct virtiofs_devq *q)

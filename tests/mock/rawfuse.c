@@ -86,6 +86,9 @@ void program_start(struct program *p, uint64_t features)
 	    .max_write = p->max_write,
 	    .flags = p->flags,
 	    .hiprio_interval = p->hiprio_interval,
+	    .forget_budget = p->forget_budget,
+	    .interrupts_max = p->interrupts_max,
+	    .dispatch_max = p->dispatch_max,
 	    .log = on_log,
 	    .log_data = p,
 	};

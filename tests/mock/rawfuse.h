@@ -35,7 +35,7 @@ struct program {
 	uint32_t max_write;
 	unsigned queues;
 	unsigned num;
-	uint32_t hiprio_interval;
+	uint32_t hiprio_interval, forget_budget, interrupts_max, dispatch_max;
 	void (*on_request)(struct program *p, struct virtiofs_req *req);
 	void (*on_init)(struct fuse_init_out *out);
 	void (*on_forget)(struct program *p);

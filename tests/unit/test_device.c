@@ -59,6 +59,8 @@ static void bad_options_are_refused_by_name(void **state)
 	assert_int_equal(try_opts(OPTS(.queue_size = 32768)), 0);
 	assert_int_equal(try_opts(OPTS(.num_request_queues = 1024)), -EINVAL);
 	assert_int_equal(try_opts(OPTS(.max_write = 4095)), -EINVAL);
+	assert_int_equal(try_opts(OPTS(.interrupts_max = 4096)), 0);
+	assert_int_equal(try_opts(OPTS(.interrupts_max = 4097)), -EINVAL);
 	assert_int_equal(try_opts(OPTS(.flags = 1u << 31)), -EINVAL);
 	assert_int_equal(try_opts(OPTS(.features = 1)), -EOPNOTSUPP);
 	assert_int_equal(try_opts(OPTS(.features = VIRTIOFS_F_EVENT_IDX)),

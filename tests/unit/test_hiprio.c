@@ -10,8 +10,9 @@
 
 static void pending_entry_is_claimed_once(void **state)
 {
-	struct vtfs_pending p = {0};
+	struct vtfs_pending p;
 
+	assert_int_equal(vtfs_pending_init(&p, 4), 0);
 	assert_false(vtfs_pending_any(&p));
 	vtfs_pending_enter(&p, 5);
 	vtfs_pending_enter(&p, 7);
@@ -22,22 +23,26 @@ static void pending_entry_is_claimed_once(void **state)
 	assert_false(vtfs_pending_claim(&p, 5, true));
 	assert_true(vtfs_pending_claim(&p, 7, true));
 	assert_false(vtfs_pending_any(&p));
+	vtfs_pending_fini(&p);
 }
 
 static void pending_ring_forgets_the_oldest(void **state)
 {
-	struct vtfs_pending p = {0};
+	const uint32_t max = 5;
+	struct vtfs_pending p;
 
-	for (uint64_t u = 1; u <= VTFS_PENDING_MAX + 3; u++)
+	assert_int_equal(vtfs_pending_init(&p, max), 0);
+	for (uint64_t u = 1; u <= max + 3; u++)
 		vtfs_pending_enter(&p, u);
-	assert_int_equal(p.cnt, VTFS_PENDING_MAX);
-	for (uint64_t u = 1; u <= VTFS_PENDING_MAX + 3; u++)
+	assert_int_equal(p.cnt, max);
+	for (uint64_t u = 1; u <= max + 3; u++)
 		assert_int_equal(vtfs_pending_claim(&p, u, true), u > 3);
 	assert_int_equal(p.cnt, 0);
 	vtfs_pending_enter(&p, 9);
 	vtfs_pending_clear(&p);
 	assert_false(vtfs_pending_any(&p));
 	assert_false(vtfs_pending_claim(&p, 9, true));
+	vtfs_pending_fini(&p);
 }
 
 static uint64_t sum;
