@@ -60,6 +60,9 @@ struct virtiofs_region {
 /* Replies in the order of the requests: whoever is not done yet holds up all
  * later ones of his queue. Never in DEFAULT. */
 #define VIRTIOFS_F_IN_ORDER (1ULL << 35)
+/* One queue is reset and goes on while the others run. Never in DEFAULT: QEMU
+ * lets a guest do that and doesn't tell the device. */
+#define VIRTIOFS_F_RING_RESET (1ULL << 40)
 
 /* What features = 0 in the options means. Packed rings are left out: some
  * front-ends (user-mode Linux 6.1) accept the bit and then set them up as if

@@ -134,6 +134,13 @@ VIRTIOFS_API int virtiofs_client_take_queue(struct virtiofs_client *c,
 					    struct virtiofs_cliq **ret);
 /* -EBUSY while an op is in flight or a result not reaped. */
 VIRTIOFS_API int virtiofs_cliq_release(struct virtiofs_cliq *q);
+/* Take the queue from the device, and begin with an empty one while the others
+ * go on; mends one that ended with -EPROTO too. What the device has answered by
+ * then is there to be reaped, other ops end with -ECANCELED, those not
+ * submitted are dropped. Waits for the device, 1 s or timeout_ms, the less of
+ * both. Owner's thread. -EOPNOTSUPP: VIRTIOFS_F_RING_RESET was not negotiated;
+ * -ENOTCONN, -ETIMEDOUT: the client has lost its device. */
+VIRTIOFS_API int virtiofs_cliq_reset(struct virtiofs_cliq *q);
 
 #define VIRTIOFS_OP_ARG_MAX 576u /* room at arg after get_op */
 /* -EFAULT rather than copy, but for what fits beside the headers. */

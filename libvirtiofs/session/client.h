@@ -162,11 +162,21 @@ int vtfs_client_pick(struct virtiofs_client *c, struct vtfs_waiter *w,
 /* Until the transport's op can go on. -ETIMEDOUT */
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline);
 void vtfs_client_stop(struct virtiofs_client *c);
+/* One virtqueue, with tlock held and no other op under way: the device is
+ * waited for until deadline. */
+int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
+			   uint64_t deadline);
+int vtfs_client_start_queue(struct virtiofs_client *c, unsigned vq,
+			    uint64_t deadline);
+/* 1 s, or timeout_ms if that is less. */
+uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c);
 /* client_mem.c; with tlock held. -EAGAIN as the transport. */
 int vtfs_client_share(struct virtiofs_client *c);
 int vtfs_client_share_regions(struct virtiofs_client *c);
 /* Rings and slots in that memory. */
 int vtfs_client_layout(struct virtiofs_client *c);
+/* The same for one request queue, by its virtqueue number. */
+int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq);
 /* The next queue of them to the device. */
 int vtfs_client_start_queues(struct virtiofs_client *c);
 /* client_init.c */

@@ -137,27 +137,41 @@ static void fill_setup(struct virtiofs_client *c, unsigned i,
 	conf->indirect_peer_addr = peer + p->indirect;
 }
 
-int vtfs_client_layout(struct virtiofs_client *c)
+static int open_queue(struct virtiofs_client *c, unsigned i,
+		      const struct queue_place *p)
+{
+	unsigned char *area = c->share.addr + p->area;
+	uint64_t peer = c->share.peer_addr + p->area;
+	struct vtfs_vq_conf conf;
+
+	fill_setup(c, i, p, &conf);
+	if (!i)
+		return vtfs_hiprio_open(c, &conf, area, peer);
+	return vtfs_cliq_open(&c->queues[i - 1], &conf, area, peer);
+}
+
+static int layout(struct virtiofs_client *c, unsigned first, unsigned last)
 {
 	struct cursor cur = {0};
-	struct vtfs_vq_conf conf;
 	struct queue_place p;
 	int r = 0;
 
-	for (unsigned i = 0; i <= c->queue_cnt && r >= 0; i++) {
+	for (unsigned i = 0; i <= last && r >= 0; i++) {
 		r = place_queue(c, &cur, i == 0, &p);
-		if (r < 0)
-			return r;
-		fill_setup(c, i, &p, &conf);
-		if (i)
-			r = vtfs_cliq_open(&c->queues[i - 1], &conf,
-					   c->share.addr + p.area,
-					   c->share.peer_addr + p.area);
-		else
-			r = vtfs_hiprio_open(c, &conf, c->share.addr + p.area,
-					     c->share.peer_addr + p.area);
+		if (r >= 0 && i >= first)
+			r = open_queue(c, i, &p);
 	}
 	return r;
+}
+
+int vtfs_client_layout(struct virtiofs_client *c)
+{
+	return layout(c, 0, c->queue_cnt);
+}
+
+int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq)
+{
+	return layout(c, vq, vq);
 }
 
 int vtfs_client_start_queues(struct virtiofs_client *c)

@@ -26,7 +26,8 @@
 /* Everything this driver knows; more is ignored (virtio 1.4, 2.2). */
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_INDIRECT_DESC |                     \
-	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER)
+	 VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER | \
+	 VIRTIOFS_F_RING_RESET)
 
 #define STOP_MS	 1000u
 #define RESET_MS 1000u
@@ -336,6 +337,32 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 	return r;
 }
 
+static int op_start_queue(struct virtiofs_client *c, unsigned vq)
+{
+	return c->t->cli->start_queue(c->t, &c->setup[vq]);
+}
+
+int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
+			   uint64_t deadline)
+{
+	return bounded(c, &(struct stop_call){op_stop_queue, vq}, deadline);
+}
+
+int vtfs_client_start_queue(struct virtiofs_client *c, unsigned vq,
+			    uint64_t deadline)
+{
+	return bounded(c, &(struct stop_call){op_start_queue, vq}, deadline);
+}
+
+uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c)
+{
+	uint32_t ms = STOP_MS;
+
+	if (c->opts.timeout_ms)
+		ms = vtfs_min_u32(ms, c->opts.timeout_ms);
+	return vtfs_now() + ms * 1000000ULL;
+}
+
 static void start_failed(struct virtiofs_client *c, int r)
 {
 	uint64_t deadline = vtfs_now() + STOP_MS * 1000000ULL;
@@ -414,20 +441,13 @@ static void drain_hiprio(struct virtiofs_client *c, uint64_t deadline)
 
 void vtfs_client_stop(struct virtiofs_client *c)
 {
-	uint32_t ms = STOP_MS;
-	uint64_t deadline;
+	uint64_t deadline = vtfs_client_stop_deadline(c);
 
-	if (c->opts.timeout_ms)
-		ms = vtfs_min_u32(ms, c->opts.timeout_ms);
-	deadline = vtfs_now() + ms * 1000000ULL;
 	if (vtfs_client_running(c)) {
 		drain_hiprio(c, deadline);
 		vtfs_client_destroy(c, deadline);
-		for (unsigned i = 0; i <= c->queue_cnt; i++) {
-			struct stop_call stop = {op_stop_queue, i};
-
-			bounded(c, &stop, deadline);
-		}
+		for (unsigned i = 0; i <= c->queue_cnt; i++)
+			vtfs_client_stop_queue(c, i, deadline);
 	}
 	if (c->connected && c->status) {
 		struct stop_call reset = {op_status, 0};

@@ -18,7 +18,8 @@
 
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX |                     \
-	 VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER)
+	 VIRTIOFS_F_VERSION_1 | VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER | \
+	 VIRTIOFS_F_RING_RESET)
 #define FLAGS_KNOWN                                                            \
 	(VIRTIOFS_DEVICE_RAW_INIT | VIRTIOFS_DEVICE_SHARED_REPLY |             \
 	 VIRTIOFS_DEVICE_LATENCY)

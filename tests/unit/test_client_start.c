@@ -124,9 +124,9 @@ static void every_bit_offered_takes_only_known_ones(void **state)
 	f->l.offered = UINT64_MAX;
 	f->opts.features = UINT64_MAX;
 	assert_int_equal(start(f), 0);
-	assert_int_equal(f->l.features, VIRTIOFS_FEATURES_DEFAULT |
-					    VIRTIOFS_F_RING_PACKED |
-					    VIRTIOFS_F_IN_ORDER);
+	assert_int_equal(f->l.features,
+			 VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED |
+			     VIRTIOFS_F_IN_ORDER | VIRTIOFS_F_RING_RESET);
 }
 
 /* Every subset of what both may want. covers: FEAT-DRV-01, FEAT-DRV-05 */

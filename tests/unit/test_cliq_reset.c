@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* RING_RESET: a client that takes a queue back from its device. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "liarfix.h"
+
+static int set_up(void **state)
+{
+	struct fix *f;
+
+	fix_set_up(state);
+	f = *state;
+	f->l.offered |= VIRTIOFS_F_RING_RESET;
+	f->opts.features = VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_RESET;
+	return 0;
+}
+
+/* One request goes there and back. */
+static void works(struct fix *f)
+{
+	struct fuse_attr_out out, good = {.attr.ino = 77};
+	struct virtiofs_result res;
+
+	fix_getattr(f, &out);
+	fix_pop(f, 1);
+	liar_reply(&f->l, &f->req, 0, &good, sizeof(good));
+	res = fix_reap(f);
+	assert_int_equal(res.error, 0);
+	assert_int_equal(out.attr.ino, 77);
+}
+
+/* covers: QRST-DRV-03 */
+static void queue_is_set_up_again_as_a_whole(void **state)
+{
+	struct fix *f = *state;
+	struct vtfs_queue_setup old;
+
+	fix_start(f);
+	for (unsigned i = 0; i < 300; i++) {
+		works(f);
+		old = f->l.q[1].setup;
+		liar_clear(&f->l);
+		assert_int_equal(virtiofs_cliq_reset(f->q), 0);
+		assert_string_equal(f->l.text, "stop 1;start 1;");
+		assert_int_equal(f->l.q[1].setup.num, old.num);
+		assert_int_equal(f->l.q[1].setup.avail_base, 0);
+		assert_int_equal(f->l.q[1].setup.desc, old.desc);
+		assert_true(f->l.q[1].setup.enabled);
+		fix_idle(f);
+	}
+	works(f);
+}
+
+/* covers: QRST-DRV-02 */
+static void answered_ops_count_and_others_are_cancelled(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_attr_out out[3], zero = {0}, good = {.attr.ino = 5};
+	struct virtiofs_result res[4];
+	struct liar_req late;
+
+	memset(out, 0, sizeof(out));
+	fix_start(f);
+	for (unsigned i = 0; i < 3; i++)
+		fix_getattr(f, &out[i]);
+	fix_pop(f, 1);
+	late = f->req;
+	fix_pop(f, 1);
+	liar_reply(&f->l, &f->req, 0, &good, sizeof(good));
+	/* The last moment for a write is that at which it lets go. */
+	f->l.held = &late;
+	assert_int_equal(virtiofs_cliq_reset(f->q), 0);
+	f->l.held = NULL;
+	assert_int_equal(virtiofs_cliq_reap(f->q, res, 4), 3);
+	for (unsigned i = 0, ok = 0; i < 3; i++) {
+		ok += res[i].error == 0;
+		assert_true(res[i].error == 0 || res[i].error == -ECANCELED);
+		assert_int_equal(ok, i == 2 ? 1 : ok);
+	}
+	assert_int_equal(out[1].attr.ino, 5);
+	assert_memory_equal(&out[0], &zero, sizeof(zero));
+	assert_memory_equal(&out[2], &zero, sizeof(zero));
+	works(f);
+}
+
+static void broken_queue_is_mended(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_attr_out out;
+
+	fix_start(f);
+	fix_getattr(f, &out);
+	liar_raw_used(&f->l, 1, 1000, 0);
+	assert_int_equal(fix_reap(f).error, -EPROTO);
+	fix_getattr(f, &out);
+	assert_int_equal(fix_reap(f).error, -EPROTO);
+	assert_int_equal(virtiofs_cliq_reset(f->q), 0);
+	works(f);
+}
+
+/* covers: QRST-DRV-01 */
+static void device_that_does_not_let_go_is_lost(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_attr_out out;
+
+	f->opts.timeout_ms = 20;
+	fix_start(f);
+	fix_getattr(f, &out);
+	fix_pop(f, 1);
+	f->l.fail_op = LIAR_STOP_QUEUE;
+	f->l.fail_r = -EAGAIN;
+	liar_clear(&f->l);
+	assert_int_equal(virtiofs_cliq_reset(f->q), -ETIMEDOUT);
+	/* Nothing of the queue was begun anew. */
+	assert_string_equal(f->l.text, "stop 1;");
+	assert_int_equal(fix_reap(f).error, -ENOTCONN);
+	assert_int_equal(virtiofs_cliq_reset(f->q), -ENOTCONN);
+}
+
+static void feature_that_was_not_negotiated(void **state)
+{
+	struct fix *f = *state;
+
+	f->l.offered &= ~VIRTIOFS_F_RING_RESET;
+	fix_start(f);
+	liar_clear(&f->l);
+	assert_int_equal(virtiofs_cliq_reset(f->q), -EOPNOTSUPP);
+	assert_string_equal(f->l.text, "");
+	works(f);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, fix_tear_down)
+	static const struct CMUnitTest tests[] = {
+	    T(queue_is_set_up_again_as_a_whole),
+	    T(answered_ops_count_and_others_are_cancelled),
+	    T(broken_queue_is_mended),
+	    T(device_that_does_not_let_go_is_lost),
+	    T(feature_that_was_not_negotiated),
+	};
+
+	return cmocka_run_group_tests_name("cliq_reset", tests, NULL, NULL);
+}
