@@ -117,7 +117,7 @@ struct virtiofs_client {
 	int ep_fd, wake_fd;
 	pthread_mutex_t tlock;
 	pthread_mutex_t lock;
-	bool polling;		     /* lock: somebody has the role */
+	struct vtfs_waiter *poller;  /* lock: who has the role, or NULL */
 	struct vtfs_waiter *waiters; /* lock */
 };
 
@@ -148,6 +148,8 @@ int vtfs_client_arm(struct virtiofs_client *c);
 /* With tlock held: no other op is under way when this returns. */
 void vtfs_client_settle(struct virtiofs_client *c);
 
+/* client_call.c, with lock held: slots that are free to those who wait. */
+void vtfs_client_give_slots(struct virtiofs_client *c);
 /* client_call.c: callers that have no slot yet and this user_data end. */
 unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
 				       uint64_t user_data);

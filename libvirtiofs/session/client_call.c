@@ -41,18 +41,22 @@ static void waiter_leave(struct virtiofs_client *c, struct vtfs_waiter *w)
 		c->waiters = w->next;
 	else
 		w->prev->next = w->next;
-	/* Somebody must poll for those who stay. */
-	if (c->waiters && !c->polling)
-		pthread_cond_signal(&c->waiters->cond);
 	pthread_cond_destroy(&w->cond);
+	/* Others may have waited behind it, and somebody must poll for those
+	 * who stay. */
+	vtfs_client_give_slots(c);
+	if (c->waiters && !c->poller)
+		pthread_cond_signal(&c->waiters->cond);
 }
 
 /* Poll once, with the role; returns when something may have come. */
-static void poll_once(struct virtiofs_client *c, uint64_t deadline)
+static void poll_once(struct virtiofs_client *c, struct vtfs_waiter *w,
+		      uint64_t deadline)
 {
+	const struct vtfs_cslot *slot = w->slot;
 	struct epoll_event ev[8];
 
-	if (vtfs_client_drain(c) || vtfs_client_arm(c))
+	if (vtfs_client_drain(c) || w->slot != slot || vtfs_client_arm(c))
 		return;
 	pthread_mutex_unlock(&c->lock);
 	epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), vtfs_ms_left(deadline));
@@ -67,10 +71,10 @@ static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 {
 	struct timespec ts;
 
-	if (!c->polling) {
-		c->polling = true;
-		poll_once(c, deadline);
-		c->polling = false;
+	if (!c->poller) {
+		c->poller = w;
+		poll_once(c, w, deadline);
+		c->poller = NULL;
 		return;
 	}
 	if (!deadline) {
@@ -85,7 +89,7 @@ static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 /* Does x wait for what w would get? */
 static bool waits_for(const struct vtfs_waiter *x, const struct vtfs_waiter *w)
 {
-	return !x->slot && !x->done && x->is_lock == w->is_lock &&
+	return !x->slot && !x->done && !x->intr && x->is_lock == w->is_lock &&
 	       (!x->want || x->want == w->q);
 }
 
@@ -99,12 +103,53 @@ static bool first_in_line(const struct virtiofs_client *c,
 	return x == w;
 }
 
+static void give_slot(struct vtfs_waiter *w)
+{
+	w->slot = vtfs_cliq_get(w->q);
+	w->slot->waiter = w;
+}
+
+static void wake(struct virtiofs_client *c, struct vtfs_waiter *w)
+{
+	pthread_cond_signal(&w->cond);
+	if (w == c->poller)
+		vtfs_evfd_signal(c->wake_fd);
+}
+
+static bool any_slot_free(const struct virtiofs_client *c)
+{
+	for (unsigned i = 0; i < c->opts.num_request_queues; i++)
+		if (!c->queues[i].taken && c->queues[i].free.cnt)
+			return true;
+	return false;
+}
+
+/* In the order in which they came. Only those are woken who get one, or who
+ * can't have one any more. */
+void vtfs_client_give_slots(struct virtiofs_client *c)
+{
+	bool running = vtfs_client_running(c);
+	struct vtfs_waiter *w;
+	int r;
+
+	for (w = c->waiters; w && (!running || any_slot_free(c)); w = w->next) {
+		if (w->slot || w->done || w->intr)
+			continue;
+		r = vtfs_client_pick(c, w, &w->q);
+		if (r >= 0 && (!w->q || !first_in_line(c, w)))
+			continue;
+		if (r >= 0)
+			give_slot(w);
+		wake(c, w);
+	}
+}
+
 static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 		    uint64_t deadline)
 {
 	int r;
 
-	for (;;) {
+	while (!w->slot) {
 		if (!vtfs_client_running(c))
 			return vtfs_fail(-ENOTCONN, "not connected");
 		if (w->intr)
@@ -113,13 +158,12 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 		if (r < 0)
 			return r;
 		if (w->q && first_in_line(c, w))
-			break;
-		if (deadline && vtfs_now() >= deadline)
+			give_slot(w);
+		else if (deadline && vtfs_now() >= deadline)
 			return vtfs_fail(-ETIMEDOUT, "no slot in time");
-		wait_turn(c, w, deadline);
+		else
+			wait_turn(c, w, deadline);
 	}
-	w->slot = vtfs_cliq_get(w->q);
-	w->slot->waiter = w;
 	return 0;
 }
 

@@ -53,12 +53,21 @@ static struct virtiofs_cliq *behind_late(struct virtiofs_client *c,
 	return NULL;
 }
 
+/* Lock requests of a queue, those too whose caller has just got its slot. */
+static uint32_t lock_cnt(const struct virtiofs_cliq *q)
+{
+	uint32_t cnt = q->locks + q->locks_waiting.cnt;
+
+	for (const struct vtfs_waiter *w = q->c->waiters; w; w = w->next)
+		cnt += w->is_lock && w->q == q && w->slot &&
+		       w->slot->state == VTFS_SLOT_STAGED;
+	return cnt;
+}
+
 static bool has_room(const struct virtiofs_cliq *q, const struct vtfs_waiter *w)
 {
-	if (!q->free.cnt)
-		return false;
-	return !w->is_lock ||
-	       q->locks + q->locks_waiting.cnt < vtfs_cliq_lock_bound(q);
+	return q->free.cnt &&
+	       (!w->is_lock || lock_cnt(q) < vtfs_cliq_lock_bound(q));
 }
 
 static struct virtiofs_cliq *least_busy(struct virtiofs_client *c,

@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *
- * One thread at a time has the role of the poller (c->polling, under lock): it
+ * One thread at a time has the role of the poller (c->poller, under lock): it
  * collects from all queues that nobody took and from hiprio, and sleeps on the
  * client's epoll fd without the lock. Threads in client_call that find the role
  * taken sleep on a condition of their own. Whoever gives up the role or gets
@@ -161,19 +161,8 @@ static unsigned drain_queue(struct virtiofs_cliq *q)
 	return n;
 }
 
-/* A thread that waits for a slot may have one now. */
-static void wake_waiting(struct virtiofs_client *c)
-{
-	struct vtfs_waiter *w = c->waiters;
-
-	for (; w; w = w->next)
-		if (!w->slot && !w->done)
-			pthread_cond_signal(&w->cond);
-}
-
 unsigned vtfs_client_drain(struct virtiofs_client *c)
 {
-	uint32_t before = 0, after = 0;
 	unsigned n = 0;
 
 	vtfs_hiprio_try(c);
@@ -182,12 +171,9 @@ unsigned vtfs_client_drain(struct virtiofs_client *c)
 
 		if (q->taken)
 			continue;
-		before += q->free.cnt;
 		n += drain_queue(q);
-		after += q->free.cnt;
 	}
-	if (after > before)
-		wake_waiting(c);
+	vtfs_client_give_slots(c);
 	return n;
 }
 
@@ -213,7 +199,7 @@ int virtiofs_client_dispatch(struct virtiofs_client *c)
 	int more;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->polling) {
+	if (c->poller) {
 		pthread_mutex_unlock(&c->lock);
 		return 0;
 	}
