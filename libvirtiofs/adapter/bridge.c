@@ -222,6 +222,10 @@ int virtiofs_bridge_new(struct virtiofs_bridge **ret, struct virtiofs_client *c,
 	r = take_opts(b, opts);
 	if (r >= 0)
 		r = bridge_open(b, fuse_fd);
+	if (r >= 0)
+		r = vtfs_bridge_init_answer(b, fuse_fd, 0);
+	else
+		vtfs_bridge_init_answer(b, fuse_fd, r);
 	close(fuse_fd);
 	if (r < 0) {
 		virtiofs_bridge_free(b);

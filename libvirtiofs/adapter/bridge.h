@@ -86,12 +86,16 @@ struct virtiofs_bridge {
 	uint32_t payload; /* bytes of the largest WRITE or READ */
 	size_t buf_len;
 	struct vtfs_fuse_proto proto;
+	uint64_t init_unique; /* 0: no INIT came */
+	struct fuse_init_out init_out;
 	int stop_fd;
 	int end; /* any, atomic: 1, or why it stopped */
 };
 
-/* bridge_init.c: the kernel's INIT to the server, the answer back. */
+/* bridge_init.c: the kernel's INIT to the server; */
 int vtfs_bridge_init(struct virtiofs_bridge *b, int fuse_fd);
+/* and the answer back, once all is ready for what follows. */
+int vtfs_bridge_init_answer(struct virtiofs_bridge *b, int fuse_fd, int error);
 
 /* bridge_frame.c */
 /* Read frames and stage them; those for hiprio are sent. 0, or the end: 1

@@ -123,19 +123,24 @@ static int exchange(struct virtiofs_bridge *b, struct init_frame *f,
 
 int vtfs_bridge_init(struct virtiofs_bridge *b, int fuse_fd)
 {
-	struct fuse_init_out out = {0};
-	struct iovec room = {&out, 0};
 	struct init_frame f;
 	int r = read_init(fuse_fd, &f);
 
 	if (r < 0)
 		return r;
-	r = exchange(b, &f, &out);
-	if (r < 0) {
-		vtfs_bridge_answer(fuse_fd, f.h.unique, -EIO, NULL);
-		return r;
-	}
-	room.iov_len = vtfs_fuse_init_out_len(out.minor);
-	r = vtfs_bridge_answer(fuse_fd, f.h.unique, 0, &room);
+	b->init_unique = f.h.unique;
+	return exchange(b, &f, &b->init_out);
+}
+
+int vtfs_bridge_init_answer(struct virtiofs_bridge *b, int fuse_fd, int error)
+{
+	struct iovec room = {&b->init_out, 0};
+	int r;
+
+	if (!b->init_unique)
+		return 0;
+	room.iov_len = vtfs_fuse_init_out_len(b->init_out.minor);
+	r = vtfs_bridge_answer(fuse_fd, b->init_unique, error ? -EIO : 0,
+			       &room);
 	return r < 0 ? vtfs_fail_sys(r, "/dev/fuse: answer to INIT") : 0;
 }

@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bridge between a kernel and a device that are both scripted: what goes
+ * in at one side comes out at the other. A socket that keeps messages apart
+ * stands for /dev/fuse.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <virtiofs/bridge.h>
+
+#include "liarfix.h"
+
+#define PAGE	4096u
+#define WAIT_MS 10000
+
+struct frame {
+	struct fuse_in_header h;
+	unsigned char body[70000];
+};
+
+struct reply {
+	struct fuse_out_header h;
+	unsigned char body[70000];
+	size_t len; /* of body */
+};
+
+/* b, and the thread that makes and runs it */
+struct bridged {
+	struct fix *f;
+	int kernel;
+	int fuse_fd;
+	struct virtiofs_bridge_opts opts;
+	struct virtiofs_bridge *b;
+	pthread_t thread;
+	int r;
+	struct frame frame;
+	struct reply reply;
+};
+
+/* ---- the kernel's side ---- */
+
+static void send_frame(struct bridged *x, uint32_t opcode, uint64_t unique,
+		       const void *body, size_t len)
+{
+	struct frame *f = &x->frame;
+
+	memset(&f->h, 0, sizeof(f->h));
+	f->h.len = (uint32_t)(sizeof(f->h) + len);
+	f->h.opcode = opcode;
+	f->h.unique = unique;
+	f->h.nodeid = 7;
+	f->h.uid = 1001;
+	f->h.gid = 1002;
+	f->h.pid = 1003;
+	memmove(f->body, body, len);
+	assert_int_equal(send(x->kernel, f, f->h.len, 0), f->h.len);
+}
+
+static void no_answer(struct bridged *x)
+{
+	struct pollfd p = {.fd = x->kernel, .events = POLLIN};
+
+	assert_int_equal(poll(&p, 1, 0), 0);
+}
+
+/* The next answer, which is to unique. Its error. */
+static int answer(struct bridged *x, uint64_t unique)
+{
+	struct pollfd p = {.fd = x->kernel, .events = POLLIN};
+	ssize_t n;
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	n = recv(x->kernel, &x->reply, sizeof(x->reply), 0);
+	assert_true(n >= (ssize_t)sizeof(x->reply.h));
+	assert_int_equal(x->reply.h.len, n);
+	assert_int_equal(x->reply.h.unique, unique);
+	x->reply.len = (size_t)n - sizeof(x->reply.h);
+	if (x->reply.h.error)
+		assert_int_equal(x->reply.len, 0);
+	return x->reply.h.error;
+}
+
+/* ---- the device's side ---- */
+
+/* The next request of the hiprio queue. */
+static void pop_hiprio(struct bridged *x)
+{
+	struct liar *l = &x->f->l;
+	struct pollfd p = {.fd = l->q[0].setup.kick_fd, .events = POLLIN};
+
+	while (!liar_pop(l, 0, &x->f->req))
+		if (!vtfs_vq_dev_arm(l->q[0].vq))
+			assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+}
+
+static struct liar_req *pop(struct bridged *x)
+{
+	fix_pop_wait(x->f);
+	return &x->f->req;
+}
+
+static void reply(struct bridged *x, int error, const void *p, size_t len)
+{
+	liar_reply(&x->f->l, &x->f->req, error, p, len);
+}
+
+/* ---- life ---- */
+
+static void *make_and_run(void *arg)
+{
+	struct bridged *x = arg;
+
+	x->r = virtiofs_bridge_new(&x->b, x->f->c, x->fuse_fd, &x->opts);
+	if (x->r >= 0)
+		x->r = virtiofs_bridge_run(x->b, 1);
+	return NULL;
+}
+
+/* Up to the INIT that the device gets, in f->req. */
+static void begin(struct bridged *x, struct fix *f,
+		  const struct fuse_init_in *in)
+{
+	int sv[2], size = 1 << 20;
+
+	memset(x, 0, sizeof(*x));
+	x->f = f;
+	x->opts.size = sizeof(x->opts);
+	f->opts.flags |= VIRTIOFS_CLIENT_RAW_INIT;
+	assert_int_equal(virtiofs_client_new(&f->c, &f->l.t, &f->opts), 0);
+	assert_int_equal(liar_start(&f->l, f->c), 0);
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(setsockopt(sv[i], SOL_SOCKET, SO_SNDBUF, &size,
+					    sizeof(size)),
+				 0);
+	x->kernel = sv[0];
+	x->fuse_fd = sv[1];
+	send_frame(x, FUSE_INIT, 2, in, sizeof(*in));
+}
+
+static void go(struct bridged *x)
+{
+	assert_int_equal(pthread_create(&x->thread, NULL, make_and_run, x), 0);
+	assert_int_equal(pop(x)->in.opcode, FUSE_INIT);
+}
+
+static const struct fuse_init_in usual = {
+    .major = 7,
+    .minor = 45,
+    .max_readahead = 131072,
+    .flags = FUSE_ASYNC_READ | FUSE_MAX_PAGES | FUSE_POSIX_LOCKS |
+	     FUSE_INIT_EXT,
+};
+
+/* Made, and INIT is over. */
+static void running(struct bridged *x, struct fix *f, uint32_t timeout_ms)
+{
+	struct fuse_init_out out;
+
+	begin(x, f, &usual);
+	x->opts.timeout_ms = timeout_ms;
+	go(x);
+	liar_init_reply(&out, &f->req);
+	reply(x, 0, &out, sizeof(out));
+	assert_int_equal(answer(x, 2), 0);
+	assert_int_equal(x->reply.len, sizeof(out));
+}
+
+/* What run returned. */
+static int ended(struct bridged *x)
+{
+	pthread_join(x->thread, NULL);
+	virtiofs_bridge_free(x->b);
+	if (x->kernel >= 0)
+		close(x->kernel);
+	return x->r;
+}
+
+/* As umount does. */
+static int unmounted(struct bridged *x)
+{
+	close(x->kernel);
+	x->kernel = -1;
+	return ended(x);
+}
+
+/* ---- INIT ---- */
+
+#define NOT_CARRIED                                                            \
+	((uint64_t)(FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE | FUSE_SPLICE_READ |  \
+		    FUSE_MAP_ALIGNMENT | FUSE_EXPLICIT_INVAL_DATA |            \
+		    FUSE_ABORT_ERROR | FUSE_INIT_RESERVED) |                   \
+	 FUSE_HAS_INODE_DAX | FUSE_HAS_EXPIRE_ONLY | FUSE_PASSTHROUGH |        \
+	 FUSE_HAS_RESEND | FUSE_OVER_IO_URING)
+
+static void init_offers(struct fix *f, uint32_t flags, uint64_t not_carried)
+{
+	struct fuse_init_in in = usual;
+	struct fuse_init_out out, got;
+	struct bridged x;
+
+	in.minor = 60;
+	in.flags = ~FUSE_INIT_RESERVED;
+	in.flags2 = UINT32_MAX >> 20;
+	begin(&x, f, &in);
+	x.opts.flags = flags;
+	go(&x);
+	memcpy(&in, f->req.data, sizeof(in));
+	assert_int_equal(f->req.in.uid, 1001);
+	assert_int_equal(in.minor, 45);
+	assert_int_equal(in.flags, (uint32_t)~not_carried);
+	assert_int_equal(in.flags2,
+			 UINT32_MAX >> 20 & ~(uint32_t)(not_carried >> 32));
+	/* A server that confirms all, and more than was asked for. */
+	liar_init_reply(&out, &f->req);
+	out.minor = 45;
+	out.flags = UINT32_MAX;
+	out.flags2 = UINT32_MAX;
+	out.max_write = 16u << 20;
+	out.max_pages = UINT16_MAX;
+	out.map_alignment = 12;
+	out.max_stack_depth = 1;
+	out.request_timeout = 99;
+	reply(&x, 0, &out, sizeof(out));
+	assert_int_equal(answer(&x, 2), 0);
+	memcpy(&got, x.reply.body, sizeof(got));
+	assert_int_equal(got.flags, in.flags | FUSE_ABORT_ERROR);
+	assert_int_equal(got.flags2, in.flags2);
+	/* The ring: 128 descriptors. */
+	assert_int_equal(got.max_pages, 124);
+	assert_int_equal(got.max_write, 124 * PAGE);
+	assert_int_equal(got.map_alignment, 0);
+	assert_int_equal(got.max_stack_depth, 0);
+	assert_int_equal(got.request_timeout, 99);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* covers: FUSE-BTH-09 */
+static void init_has_only_what_a_virtqueue_carries(void **state)
+{
+	init_offers(*state, 0, NOT_CARRIED | FUSE_ALLOW_IDMAP);
+}
+
+static void init_offers_idmaps_where_the_kernel_judges(void **state)
+{
+	init_offers(*state, VIRTIOFS_BRIDGE_DEFAULT_PERMISSIONS, NOT_CARRIED);
+}
+
+static void init_of_a_server_without_max_pages_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_init_out out, got;
+	struct bridged x;
+
+	f->opts.queue_size = 16;
+	begin(&x, f, &usual);
+	go(&x);
+	liar_init_reply(&out, &f->req);
+	out.flags = 0;
+	out.max_pages = 0;
+	reply(&x, 0, &out, sizeof(out));
+	assert_int_equal(answer(&x, 2), 0);
+	memcpy(&got, x.reply.body, sizeof(got));
+	assert_int_equal(got.flags, FUSE_MAX_PAGES);
+	assert_int_equal(got.max_pages, 12);
+	assert_int_equal(got.max_write, 12 * PAGE);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void init_refused_ends_it(void **state)
+{
+	struct bridged x;
+
+	begin(&x, *state, &usual);
+	go(&x);
+	reply(&x, -EACCES, NULL, 0);
+	assert_int_equal(answer(&x, 2), -EIO);
+	assert_int_equal(ended(&x), -EACCES);
+}
+
+/* ---- requests ---- */
+
+static void request_and_reply_pass(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_attr_out attr = {.attr.ino = 99};
+	struct fuse_getattr_in in = {.fh = 5};
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	assert_int_equal(pop(&x)->in.opcode, FUSE_GETATTR);
+	assert_int_equal(f->req.in.nodeid, 7);
+	assert_int_equal(f->req.in.uid, 1001);
+	assert_int_equal(f->req.in.gid, 1002);
+	assert_int_equal(f->req.in.pid, 1003);
+	assert_int_equal(f->req.len, sizeof(in));
+	assert_memory_equal(f->req.data, &in, sizeof(in));
+	reply(&x, 0, &attr, sizeof(attr));
+	assert_int_equal(answer(&x, 4), 0);
+	assert_int_equal(x.reply.len, sizeof(attr));
+	assert_memory_equal(x.reply.body, &attr, sizeof(attr));
+	send_frame(&x, FUSE_LOOKUP, 6, "none", 5);
+	pop(&x);
+	reply(&x, -ENOENT, NULL, 0);
+	assert_int_equal(answer(&x, 6), -ENOENT);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* Nobody here knows it: 4 KiB may be answered. */
+static void request_of_a_later_protocol_passes(void **state)
+{
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, 77, 4, "anything", 8);
+	assert_int_equal(pop(&x)->in.opcode, 77);
+	assert_memory_equal(f->req.data, "anything", 8);
+	assert_int_equal(f->req.room_len, 16 + PAGE);
+	reply(&x, 0, "else", 4);
+	assert_int_equal(answer(&x, 4), 0);
+	assert_int_equal(x.reply.len, 4);
+	assert_memory_equal(x.reply.body, "else", 4);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void write_is_where_it_was_read_to(void **state)
+{
+	static unsigned char body[sizeof(struct fuse_write_in) + 65000];
+	const size_t head = sizeof(struct fuse_write_in);
+	struct fuse_write_in in = {.size = sizeof(body) - sizeof(in)};
+	struct fuse_write_out out = {.size = in.size};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = (unsigned char)(i * 7 >> 3);
+	memcpy(body, &in, head);
+	send_frame(&x, FUSE_WRITE, 4, body, sizeof(body));
+	assert_int_equal(pop(&x)->in.opcode, FUSE_WRITE);
+	assert_int_equal(f->req.len, sizeof(body));
+	assert_memory_equal(f->req.data, body, sizeof(body));
+	reply(&x, 0, &out, sizeof(out));
+	assert_int_equal(answer(&x, 4), 0);
+	assert_memory_equal(x.reply.body, &out, sizeof(out));
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* Two at once, answered in the other order; pages stay pages. */
+static void reads_come_from_where_the_device_wrote(void **state)
+{
+	static unsigned char data[2][65536];
+	struct fuse_read_in in = {.size = sizeof(data[0])};
+	struct liar_req first;
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	memset(data[0], 1, sizeof(data[0]));
+	memset(data[1], 2, sizeof(data[1]));
+	send_frame(&x, FUSE_READ, 4, &in, sizeof(in));
+	first = *pop(&x);
+	send_frame(&x, FUSE_READ, 6, &in, sizeof(in));
+	pop(&x);
+	assert_int_equal(first.room_len, 16 + sizeof(data[0]));
+	assert_int_equal(first.room_cnt, 2);
+	assert_int_equal((uintptr_t)first.room[1].iov_base % PAGE, 0);
+	reply(&x, 0, data[1], sizeof(data[1]));
+	assert_int_equal(answer(&x, 6), 0);
+	assert_int_equal(x.reply.len, sizeof(data[1]));
+	assert_memory_equal(x.reply.body, data[1], sizeof(data[1]));
+	f->req = first;
+	reply(&x, 0, data[0], 4097);
+	assert_int_equal(answer(&x, 4), 0);
+	assert_int_equal(x.reply.len, 4097);
+	assert_memory_equal(x.reply.body, data[0], 4097);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* More than there are buffers for: the rest waits in the kernel. */
+static void reads_beyond_the_buffers_wait(void **state)
+{
+	struct fuse_read_in in = {.size = 65536};
+	static struct liar_req reqs[16];
+	struct fix *f = *state;
+	struct bridged x;
+
+	f->opts.queue_size = 16;
+	running(&x, f, 0);
+	in.size = 8192;
+	for (unsigned i = 0; i < 20; i++)
+		send_frame(&x, FUSE_READ, 4 + 2 * i, &in, sizeof(in));
+	for (unsigned i = 0; i < 8; i++)
+		reqs[i] = *pop(&x);
+	for (unsigned i = 0; i < 20; i++) {
+		f->req = i < 8 ? reqs[i] : *pop(&x);
+		reply(&x, 0, &i, sizeof(i));
+		assert_int_equal(answer(&x, 4 + 2 * i), 0);
+		assert_memory_equal(x.reply.body, &i, sizeof(i));
+	}
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* ---- without the device ---- */
+
+static void poll_is_not_asked(void **state)
+{
+	struct fuse_poll_in in = {.fh = 1};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_POLL, 4, &in, sizeof(in));
+	assert_int_equal(answer(&x, 4), -ENOSYS);
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void frame_that_is_none_ends_it(void **state)
+{
+	struct bridged x;
+
+	running(&x, *state, 0);
+	assert_int_equal(send(x.kernel, "no", 2, 0), 2);
+	assert_int_equal(ended(&x), -EPROTO);
+}
+
+/* ---- hiprio ---- */
+
+/* covers: FS-DRV-11 */
+static void forgets_take_the_hiprio_queue(void **state)
+{
+	struct {
+		struct fuse_batch_forget_in in;
+		struct fuse_forget_one one[3];
+	} batch = {{.count = 3}, {{11, 1}, {12, 2}, {13, 3}}};
+	struct fuse_forget_in in = {.nlookup = 9};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_FORGET, 4, &in, sizeof(in));
+	pop_hiprio(&x);
+	assert_int_equal(f->req.in.opcode, FUSE_FORGET);
+	assert_int_equal(f->req.in.nodeid, 7);
+	assert_memory_equal(f->req.data, &in, sizeof(in));
+	liar_used(&f->l, &f->req, 0);
+	send_frame(&x, FUSE_BATCH_FORGET, 6, &batch, sizeof(batch));
+	pop_hiprio(&x);
+	assert_int_equal(f->req.in.opcode, FUSE_BATCH_FORGET);
+	assert_memory_equal(f->req.data, &batch, sizeof(batch));
+	liar_used(&f->l, &f->req, 0);
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	no_answer(&x);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void interrupt(struct bridged *x, uint64_t target)
+{
+	struct fuse_interrupt_in in = {.unique = target};
+
+	send_frame(x, FUSE_INTERRUPT, target | 1, &in, sizeof(in));
+}
+
+/* covers: FS-DRV-11 */
+static void interrupt_finds_its_target(void **state)
+{
+	struct fuse_lk_in lk = {.fh = 1};
+	struct fuse_interrupt_in in;
+	struct fix *f = *state;
+	struct liar_req other, target;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_SETLK, 4, &lk, sizeof(lk));
+	other = *pop(&x);
+	send_frame(&x, FUSE_SETLKW, 6, &lk, sizeof(lk));
+	target = *pop(&x);
+	interrupt(&x, 6);
+	pop_hiprio(&x);
+	assert_int_equal(f->req.in.opcode, FUSE_INTERRUPT);
+	memcpy(&in, f->req.data, sizeof(in));
+	assert_int_equal(in.unique, target.in.unique);
+	assert_int_not_equal(in.unique, other.in.unique);
+	liar_used(&f->l, &f->req, 0);
+	no_answer(&x);
+	f->req = target;
+	reply(&x, -EINTR, NULL, 0);
+	assert_int_equal(answer(&x, 6), -EINTR);
+	f->req = other;
+	reply(&x, 0, NULL, 0);
+	assert_int_equal(answer(&x, 4), 0);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* Read by another clone, perhaps, and not sent yet. */
+static void interrupt_without_target_is_to_come_again(void **state)
+{
+	struct bridged x;
+
+	running(&x, *state, 0);
+	interrupt(&x, 40);
+	assert_int_equal(answer(&x, 41), -EAGAIN);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void interrupt_that_the_server_does_not_know(void **state)
+{
+	struct fuse_lk_in lk = {.fh = 1};
+	struct fix *f = *state;
+	struct liar_req target;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_SETLKW, 4, &lk, sizeof(lk));
+	target = *pop(&x);
+	interrupt(&x, 4);
+	pop_hiprio(&x);
+	reply(&x, -ENOSYS, NULL, 0);
+	/* It is known once the answer was looked at, which the next one
+	 * does. */
+	interrupt(&x, 6);
+	if (answer(&x, 7) == -EAGAIN) {
+		interrupt(&x, 6);
+		assert_int_equal(answer(&x, 7), -ENOSYS);
+	}
+	f->req = target;
+	reply(&x, 0, NULL, 0);
+	assert_int_equal(answer(&x, 4), 0);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* ---- faults ---- */
+
+static void lost_device_is_eio(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	pop(&x);
+	f->l.sink->ops->lost(f->l.sink, -ENOTCONN);
+	assert_int_equal(answer(&x, 4), -EIO);
+	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	assert_int_equal(answer(&x, 6), -EIO);
+	assert_int_equal(unmounted(&x), -ENOTCONN);
+}
+
+/* A reply that is none costs its request only. */
+static void reply_that_lies_is_eio(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fuse_attr_out attr = {0};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	pop(&x);
+	reply(&x, 0, &attr, 8);
+	assert_int_equal(answer(&x, 4), -EIO);
+	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	pop(&x);
+	reply(&x, 0, &attr, sizeof(attr));
+	assert_int_equal(answer(&x, 6), 0);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+static void late_reply_is_not_told_twice(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fuse_attr_out attr = {0};
+	struct fuse_lk_in lk = {.fh = 1};
+	struct fix *f = *state;
+	struct liar_req lock;
+	struct bridged x;
+
+	running(&x, f, 1);
+	send_frame(&x, FUSE_SETLKW, 4, &lk, sizeof(lk));
+	lock = *pop(&x);
+	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	pop(&x);
+	assert_int_equal(answer(&x, 6), -ETIMEDOUT);
+	reply(&x, 0, &attr, sizeof(attr));
+	f->req = lock;
+	reply(&x, 0, NULL, 0);
+	assert_int_equal(answer(&x, 4), 0);
+	no_answer(&x);
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* ---- the end ---- */
+
+/* What is in flight stays with the device, and the memory with it. */
+static void stopped_with_requests_in_flight(void **state)
+{
+	struct fuse_read_in in = {.size = 65536};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_READ, 4, &in, sizeof(in));
+	pop(&x);
+	virtiofs_bridge_stop(x.b);
+	assert_int_equal(ended(&x), -ESHUTDOWN);
+	for (unsigned i = 0; i < f->req.room_cnt; i++)
+		memset(f->req.room[i].iov_base, 0, f->req.room[i].iov_len);
+	assert_int_equal(virtiofs_client_take_queue(f->c, 1, 0, &f->q), -EBUSY);
+}
+
+static void queues_are_given_back(void **state)
+{
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	assert_int_equal(virtiofs_bridge_queues(x.b), 1);
+	assert_int_equal(unmounted(&x), 0);
+	assert_int_equal(virtiofs_client_take_queue(f->c, 1, 0, &f->q), 0);
+}
+
+static void client_that_sends_init_itself_is_refused(void **state)
+{
+	struct virtiofs_bridge *b;
+	struct fix *f = *state;
+	int sv[2];
+
+	fix_start(f);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
+	assert_int_equal(virtiofs_bridge_new(&b, f->c, sv[0], NULL), -EINVAL);
+	/* It was the bridge's. */
+	assert_int_equal(fcntl(sv[0], F_GETFD), -1);
+	close(sv[1]);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fix_set_up, fix_tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(init_has_only_what_a_virtqueue_carries),
+	    T(init_offers_idmaps_where_the_kernel_judges),
+	    T(init_of_a_server_without_max_pages_is_bounded),
+	    T(init_refused_ends_it),
+	    T(request_and_reply_pass),
+	    T(request_of_a_later_protocol_passes),
+	    T(write_is_where_it_was_read_to),
+	    T(reads_come_from_where_the_device_wrote),
+	    T(reads_beyond_the_buffers_wait),
+	    T(poll_is_not_asked),
+	    T(frame_that_is_none_ends_it),
+	    T(forgets_take_the_hiprio_queue),
+	    T(interrupt_finds_its_target),
+	    T(interrupt_without_target_is_to_come_again),
+	    T(interrupt_that_the_server_does_not_know),
+	    T(lost_device_is_eio),
+	    T(reply_that_lies_is_eio),
+	    T(late_reply_is_not_told_twice),
+	    T(stopped_with_requests_in_flight),
+	    T(queues_are_given_back),
+	    T(client_that_sends_init_itself_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
