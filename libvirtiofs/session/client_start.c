@@ -445,7 +445,8 @@ void vtfs_client_stop(struct virtiofs_client *c)
 
 	if (vtfs_client_running(c)) {
 		drain_hiprio(c, deadline);
-		vtfs_client_destroy(c, deadline);
+		if (vtfs_load_acquire(&c->init_done))
+			vtfs_client_destroy(c, deadline);
 		for (unsigned i = 0; i <= c->queue_cnt; i++)
 			vtfs_client_stop_queue(c, i, deadline);
 	}

@@ -286,5 +286,7 @@ void vtfs_slot_finish(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 		s->error = -ETIMEDOUT;
 	if (s->op.opcode == FUSE_INIT && !s->error)
 		vtfs_client_init_seen(q->c, s);
+	if (s->op.opcode == FUSE_DESTROY && !s->error)
+		vtfs_store_release(&q->c->init_done, 0);
 	vtfs_slot_drop(q, s);
 }
