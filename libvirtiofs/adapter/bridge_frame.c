@@ -385,6 +385,9 @@ bool vtfs_bridge_give(struct vtfs_bridge_queue *q)
 	struct virtiofs_result res[BRIDGE_BATCH];
 	int n = virtiofs_cliq_reap(q->cliq, res, VTFS_ARRAY_LEN(res));
 
+	/* It broke its ring. Half a mount is worse than none. */
+	if (n == -EPROTO)
+		vtfs_client_lost(q->b->c, n);
 	for (int i = 0; i < n; i++)
 		give_one(q, &res[i]);
 	return n == (int)VTFS_ARRAY_LEN(res);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Test cases with a mount of virtiofs-server's share by virtiofs-client."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,17 @@ class MountCase(unittest.TestCase):
         self.server = None
         self.assertNotIn(b'Sanitizer', log)
         return log
+
+    def copy_for_all(self):
+        """The client and its library where any user may read them."""
+        to = self.path('bin')
+        os.mkdir(to)
+        program = shutil.which(CLIENT)
+        ldd = subprocess.run(['ldd', program], capture_output=True, text=True, check=True)
+        libs = [w for w in ldd.stdout.split() if w.startswith('/') and 'libvirtiofs' in w]
+        for f in [program, *libs]:
+            os.chmod(shutil.copy(f, to), 0o755)
+        return to
 
     def command(self, *args, opts=()):
         return [CLIENT, *opts, 'vhost-user:' + self.sock, 'mount', self.mnt, *args]

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ struct reply {
 	size_t len; /* of body */
 };
 
-/* b, and the thread that makes and runs it */
+/* b, and the thread that makes it, or that runs it */
 struct bridged {
 	struct fix *f;
 	int kernel;
@@ -118,13 +119,19 @@ static void reply(struct bridged *x, int error, const void *p, size_t len)
 
 /* ---- life ---- */
 
-static void *make_and_run(void *arg)
+static void *make(void *arg)
 {
 	struct bridged *x = arg;
 
 	x->r = virtiofs_bridge_new(&x->b, x->f->c, x->fuse_fd, &x->opts);
-	if (x->r >= 0)
-		x->r = virtiofs_bridge_run(x->b, 1);
+	return NULL;
+}
+
+static void *run(void *arg)
+{
+	struct bridged *x = arg;
+
+	x->r = virtiofs_bridge_run(x->b, 1);
 	return NULL;
 }
 
@@ -153,7 +160,7 @@ static void begin(struct bridged *x, struct fix *f,
 
 static void go(struct bridged *x)
 {
-	assert_int_equal(pthread_create(&x->thread, NULL, make_and_run, x), 0);
+	assert_int_equal(pthread_create(&x->thread, NULL, make, x), 0);
 	assert_int_equal(pop(x)->in.opcode, FUSE_INIT);
 }
 
@@ -165,7 +172,15 @@ static const struct fuse_init_in usual = {
 	     FUSE_INIT_EXT,
 };
 
-/* Made, and INIT is over. */
+/* The answer to INIT has come. */
+static void made(struct bridged *x)
+{
+	assert_int_equal(answer(x, 2), 0);
+	pthread_join(x->thread, NULL);
+	assert_int_equal(x->r, 0);
+	assert_int_equal(pthread_create(&x->thread, NULL, run, x), 0);
+}
+
 static void running(struct bridged *x, struct fix *f, uint32_t timeout_ms)
 {
 	struct fuse_init_out out;
@@ -175,7 +190,7 @@ static void running(struct bridged *x, struct fix *f, uint32_t timeout_ms)
 	go(x);
 	liar_init_reply(&out, &f->req);
 	reply(x, 0, &out, sizeof(out));
-	assert_int_equal(answer(x, 2), 0);
+	made(x);
 	assert_int_equal(x->reply.len, sizeof(out));
 }
 
@@ -235,7 +250,7 @@ static void init_offers(struct fix *f, uint32_t flags, uint64_t not_carried)
 	out.max_stack_depth = 1;
 	out.request_timeout = 99;
 	reply(&x, 0, &out, sizeof(out));
-	assert_int_equal(answer(&x, 2), 0);
+	made(&x);
 	memcpy(&got, x.reply.body, sizeof(got));
 	assert_int_equal(got.flags, in.flags | FUSE_ABORT_ERROR);
 	assert_int_equal(got.flags2, in.flags2);
@@ -272,7 +287,7 @@ static void init_of_a_server_without_max_pages_is_bounded(void **state)
 	out.flags = 0;
 	out.max_pages = 0;
 	reply(&x, 0, &out, sizeof(out));
-	assert_int_equal(answer(&x, 2), 0);
+	made(&x);
 	memcpy(&got, x.reply.body, sizeof(got));
 	assert_int_equal(got.flags, FUSE_MAX_PAGES);
 	assert_int_equal(got.max_pages, 12);
@@ -583,6 +598,23 @@ static void reply_that_lies_is_eio(void **state)
 	assert_int_equal(unmounted(&x), 0);
 }
 
+static void broken_ring_is_a_lost_device(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	pop(&x);
+	liar_raw_used(&f->l, 1, 99999, 16);
+	assert_int_equal(eventfd_write(f->l.q[1].setup.call_fd, 1), 0);
+	assert_int_equal(answer(&x, 4), -EIO);
+	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	assert_int_equal(answer(&x, 6), -EIO);
+	assert_int_equal(unmounted(&x), -ENOTCONN);
+}
+
 static void late_reply_is_not_told_twice(void **state)
 {
 	struct fuse_getattr_in in = {.fh = 5};
@@ -672,6 +704,7 @@ int main(void)
 	    T(interrupt_that_the_server_does_not_know),
 	    T(lost_device_is_eio),
 	    T(reply_that_lies_is_eio),
+	    T(broken_ring_is_a_lost_device),
 	    T(late_reply_is_not_told_twice),
 	    T(stopped_with_requests_in_flight),
 	    T(queues_are_given_back),

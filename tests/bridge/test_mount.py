@@ -3,11 +3,18 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import subprocess
+import sys
+import threading
 import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'cli'))
+from fuse_server import FuseServer
+from vhost_peer import VhostPeer
 
 from mount_case import MountCase, TIMEOUT, main, mounts
 
@@ -246,6 +253,76 @@ class Mount(MountCase):
             f.write('1')
         self.assertIn('abort', self.ended(1))
 
+    def test_signal_while_the_server_hangs(self):
+        self.serve()
+        self.mount()
+        self.server.send_signal(signal.SIGSTOP)
+        p = self.helper('import errno, os, sys\ntry:\n    os.stat(sys.argv[1])\n'
+                        'except OSError as e:\n    print(errno.errorcode[e.errno])',
+                        self.mnt + '/f')
+        self.wait_blocked(p)
+        self.client.send_signal(signal.SIGTERM)
+        self.ended()
+        self.assertIn(self.outcome(p), ('ENOTCONN', 'ECONNABORTED'))
+        self.server.send_signal(signal.SIGCONT)
+        self.stop_server()
+
+    # ---- what the server hears ----
+
+    def scripted(self):
+        server, gone = FuseServer(), threading.Event()
+        server.lost = gone.set
+        self.addCleanup(VhostPeer(self.sock, server).close)
+        return server, gone
+
+    def test_one_init_and_one_destroy(self):
+        server, gone = self.scripted()
+        self.mount()
+        os.listdir(self.mnt)
+        self.umount()
+        self.ended()
+        self.assertTrue(gone.wait(TIMEOUT))
+        self.assertEqual((server.counts['INIT'], server.destroyed), (1, 1))
+        self.assertEqual((server.mistakes, server.wrong_queue), ([], []))
+
+    def test_no_mount_no_session(self):
+        server, gone = self.scripted()
+        self.assertIn('mount at', self.fails('-o', 'max_read=none'))
+        self.assertTrue(gone.wait(TIMEOUT))
+        self.assertEqual((server.counts['INIT'], server.destroyed), (0, 0))
+
+    # ---- somebody who is not root ----
+
+    def test_user_with_fusermount3(self):
+        if not shutil.which('fusermount3'):
+            self.skipTest('no fusermount3')
+        self.serve()
+        os.chmod(self.share, 0o777)
+        os.chmod(self.sock, 0o666)
+        os.chown(self.mnt, 65534, 65534)
+        bin_dir = self.copy_for_all()
+        # Everybody may open /dev/fuse, in a namespace of its own.
+        script = f'''set -e
+            mknod -m 666 {self.tmp}/fuse c 10 229
+            mount --bind {self.tmp}/fuse /dev/fuse
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec "$1" "$0"'''
+        user = f'''cd /
+            {bin_dir}/virtiofs-client vhost-user:{self.sock} mount {self.mnt} -o noexec
+            grep ' {self.mnt} ' /proc/mounts
+            echo text >{self.mnt}/f
+            fusermount3 -u {self.mnt}
+            ! grep ' {self.mnt} ' /proc/mounts'''
+        p = subprocess.run(['unshare', '-m', 'sh', '-c', script, 'sh', user],
+                           env=dict(os.environ, LD_LIBRARY_PATH=bin_dir), timeout=TIMEOUT,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        out = p.stdout.decode()
+        self.assertEqual(p.returncode, 0, out)
+        source, _, kind, options = out.split()[:4]
+        self.assertEqual((source, kind), ('vhost-user:' + self.sock, 'fuse.virtiofs'))
+        self.assertIn('noexec', options.split(','))
+        self.assertIn('user_id=65534', options.split(','))
+        self.assertEqual(os.stat(self.share + '/f').st_uid, 65534)
+
     # ---- locks, and signals to who waits ----
 
     def waiter(self):
@@ -261,13 +338,9 @@ class Mount(MountCase):
     def wait_blocked(self, p):
         """Until it sleeps in the kernel's fuse, for a reply."""
         while True:
-            with open(f'/proc/{p.pid}/syscall', encoding='ascii') as f:
-                call = f.read().split()
-            with open(f'/proc/{p.pid}/stat', encoding='ascii') as f:
-                state = f.read().rsplit(')', 1)[1].split()[0]
-            # fcntl(fd, F_SETLKW)
-            if state in 'SD' and len(call) > 2 and call[2] == hex(fcntl.F_SETLKW):
-                return
+            with open(f'/proc/{p.pid}/wchan', encoding='ascii') as f:
+                if f.read() == 'request_wait_answer':
+                    return
             self.assertIsNone(p.poll())
             time.sleep(0.01)
 
