@@ -159,6 +159,7 @@ static int start_device(struct server *s, const struct listener *l)
 	    .tag = s->opts.tag,
 	    .num_request_queues = s->opts.queues,
 	    .queue_size = s->opts.queue_size,
+	    .flags = s->opts.stats ? VIRTIOFS_DEVICE_LATENCY : 0,
 	    .features = VIRTIOFS_FEATURES_DEFAULT |
 			(s->opts.packed ? VIRTIOFS_F_RING_PACKED : 0),
 	    .log_level = log_level(),
@@ -207,7 +208,7 @@ static bool handle_signals(struct server *s)
 
 	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1)
-			stats_print(&s->fs);
+			stats_print(&s->fs, s->dev);
 		else
 			go_on = false;
 	}
@@ -251,9 +252,9 @@ static void stop(struct server *s)
 	lock_wait_for_all();
 	for (unsigned i = 0; i < s->queue_cnt; i++)
 		queue_free(&s->queues[i]);
+	if (s->opts.stats && s->dev)
+		stats_print(&s->fs, s->dev);
 	virtiofs_device_free(s->dev);
-	if (s->opts.stats)
-		stats_print(&s->fs);
 	fs_free(&s->fs);
 	fs_thread_end();
 	stats_free();

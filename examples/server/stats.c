@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stats.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,54 +15,6 @@ struct stats {
 	_Atomic uint64_t done[OPCODES], failed[OPCODES];
 	_Atomic uint64_t read_bytes, written_bytes;
 	struct stats *next;
-};
-
-static const char *const names[OPCODES] = {
-    [0] = "unknown",
-    [FUSE_LOOKUP] = "LOOKUP",
-    [FUSE_FORGET] = "FORGET",
-    [FUSE_GETATTR] = "GETATTR",
-    [FUSE_SETATTR] = "SETATTR",
-    [FUSE_READLINK] = "READLINK",
-    [FUSE_SYMLINK] = "SYMLINK",
-    [FUSE_MKNOD] = "MKNOD",
-    [FUSE_MKDIR] = "MKDIR",
-    [FUSE_UNLINK] = "UNLINK",
-    [FUSE_RMDIR] = "RMDIR",
-    [FUSE_RENAME] = "RENAME",
-    [FUSE_LINK] = "LINK",
-    [FUSE_OPEN] = "OPEN",
-    [FUSE_READ] = "READ",
-    [FUSE_WRITE] = "WRITE",
-    [FUSE_STATFS] = "STATFS",
-    [FUSE_RELEASE] = "RELEASE",
-    [FUSE_FSYNC] = "FSYNC",
-    [FUSE_SETXATTR] = "SETXATTR",
-    [FUSE_GETXATTR] = "GETXATTR",
-    [FUSE_LISTXATTR] = "LISTXATTR",
-    [FUSE_REMOVEXATTR] = "REMOVEXATTR",
-    [FUSE_FLUSH] = "FLUSH",
-    [FUSE_OPENDIR] = "OPENDIR",
-    [FUSE_READDIR] = "READDIR",
-    [FUSE_RELEASEDIR] = "RELEASEDIR",
-    [FUSE_FSYNCDIR] = "FSYNCDIR",
-    [FUSE_GETLK] = "GETLK",
-    [FUSE_SETLK] = "SETLK",
-    [FUSE_SETLKW] = "SETLKW",
-    [FUSE_ACCESS] = "ACCESS",
-    [FUSE_CREATE] = "CREATE",
-    [FUSE_BMAP] = "BMAP",
-    [FUSE_IOCTL] = "IOCTL",
-    [FUSE_POLL] = "POLL",
-    [FUSE_FALLOCATE] = "FALLOCATE",
-    [FUSE_READDIRPLUS] = "READDIRPLUS",
-    [FUSE_RENAME2] = "RENAME2",
-    [FUSE_LSEEK] = "LSEEK",
-    [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
-    [FUSE_SYNCFS] = "SYNCFS",
-    [FUSE_TMPFILE] = "TMPFILE",
-    [FUSE_STATX] = "STATX",
-    [FUSE_COPY_FILE_RANGE_64] = "COPY_FILE_RANGE_64",
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -89,7 +42,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 void stats_count(uint32_t opcode, bool failed)
 {
-	uint32_t i = opcode < OPCODES && names[opcode] ? opcode : 0;
+	uint32_t i = opcode < OPCODES ? opcode : 0;
 
 	if (!mine)
 		return;
@@ -110,7 +63,25 @@ void stats_written_bytes(uint64_t n)
 		add(&mine->written_bytes, n);
 }
 
-static void print_opcode(uint32_t i)
+static double us(uint64_t ns)
+{
+	return (double)ns / 1000;
+}
+
+/* If they are measured. */
+static void print_latency(const struct virtiofs_device *dev, uint32_t opcode)
+{
+	struct virtiofs_hist h = {.size = sizeof(h)};
+
+	if (virtiofs_device_latency(dev, VIRTIOFS_QUEUE_ALL, opcode, &h) < 0 ||
+	    !h.cnt)
+		return;
+	printf("  us p50 %.1f  p99 %.1f  max %.1f",
+	       us(virtiofs_hist_quantile(&h, 0.5)),
+	       us(virtiofs_hist_quantile(&h, 0.99)), us(h.max));
+}
+
+static void print_opcode(const struct virtiofs_device *dev, uint32_t i)
 {
 	uint64_t done = 0, failed = 0;
 
@@ -119,33 +90,79 @@ static void print_opcode(uint32_t i)
 		failed += atomic_load_explicit(&s->failed[i],
 					       memory_order_relaxed);
 	}
-	if (done)
-		printf("%-20s %12llu  failed %llu\n", names[i],
-		       (unsigned long long)done, (unsigned long long)failed);
+	if (!done)
+		return;
+	printf("%-20s %12" PRIu64 "  failed %" PRIu64,
+	       i ? virtiofs_opcode_name(i) : "unknown", done, failed);
+	print_latency(dev, i);
+	printf("\n");
 }
 
-void stats_print(const struct fs *fs)
+static void print_bytes(void)
 {
 	uint64_t rd = 0, wr = 0;
 
-	pthread_mutex_lock(&lock);
-	for (uint32_t i = 0; i < OPCODES; i++) {
-		if (names[i])
-			print_opcode(i);
-	}
 	for (struct stats *s = all; s; s = s->next) {
 		rd += atomic_load_explicit(&s->read_bytes,
 					   memory_order_relaxed);
 		wr += atomic_load_explicit(&s->written_bytes,
 					   memory_order_relaxed);
 	}
+	printf("%-20s %12" PRIu64 "\n%-20s %12" PRIu64 "\n", "bytes read", rd,
+	       "bytes written", wr);
+}
+
+static void print_if(const char *name, uint64_t n)
+{
+	if (n)
+		printf("  %s %" PRIu64, name, n);
+}
+
+/* False: there is no such queue. */
+static bool print_queue(const struct virtiofs_device *dev, uint32_t idx)
+{
+	struct virtiofs_queue_stats s = {.size = sizeof(s)};
+
+	if (virtiofs_device_stats(dev, idx, &s) < 0)
+		return false;
+	printf("queue %-14" PRIu32 " %12" PRIu64, idx, s.requests);
+	print_if("replies", s.replies);
+	print_if("errors", s.errors);
+	print_if("request bytes", s.request_bytes);
+	print_if("reply bytes", s.reply_bytes);
+	print_if("kicks", s.kicks);
+	print_if("calls", s.calls);
+	print_if("parked", s.parked);
+	print_if("misrouted", s.misrouted);
+	print_if("forgets", s.forgets);
+	print_if("interrupts", s.interrupts_matched);
+	print_if("early interrupts", s.interrupts_early);
+	print_if("late interrupts", s.interrupts_late);
+	print_if("ring faults", s.ring_faults);
+	print_if("chain faults", s.chain_faults);
+	print_if("frame faults", s.frame_faults);
+	print_if("message faults", s.message_faults);
+	print_if("dropped", s.dropped);
+	print_if("reply faults", s.reply_faults);
+	printf("\n");
+	return true;
+}
+
+void stats_print(const struct fs *fs, const struct virtiofs_device *dev)
+{
+	uint32_t queue = 0;
+
+	while (print_queue(dev, queue))
+		queue++;
+	pthread_mutex_lock(&lock);
+	for (uint32_t i = 0; i < OPCODES; i++)
+		print_opcode(dev, i);
+	print_bytes();
 	pthread_mutex_unlock(&lock);
-	printf("%-20s %12llu\n%-20s %12llu\n", "bytes read",
-	       (unsigned long long)rd, "bytes written", (unsigned long long)wr);
-	printf("%-20s %12u\n%-20s %12u\n%-20s %12llu\n", "nodes",
+	printf("%-20s %12u\n%-20s %12u\n%-20s %12" PRIu64 "\n", "nodes",
 	       atomic_load(&fs->nodes.live), "open files",
 	       atomic_load(&fs->handles.live), "descriptors",
-	       (unsigned long long)atomic_load(&fs->fd_cnt));
+	       atomic_load(&fs->fd_cnt));
 	fflush(stdout);
 }
 

@@ -201,7 +201,12 @@ static void statistics_are_printed(void **state)
 	prog_use(prog_sock);
 	assert_int_equal(kill(p.pid, SIGUSR1), 0);
 	prog_read_out(&p, out, sizeof(out), "descriptors");
-	assert_non_null(strstr(out, "MKDIR                           1"));
+	assert_non_null(strstr(out, "MKDIR                           1  "
+				    "failed 0  us p50 "));
+	assert_non_null(strstr(out, "queue 0 "));
+	assert_non_null(strstr(out, "queue 1 "));
+	assert_null(strstr(out, "queue 2 "));
+	assert_null(strstr(out, "faults"));
 	assert_int_equal(kill(p.pid, SIGTERM), 0);
 	prog_read_out(&p, out, sizeof(out), NULL);
 	assert_non_null(strstr(out, "RMDIR                           1"));

@@ -83,6 +83,19 @@ static void getattr_on(struct virtiofs_cliq *q)
 	assert_int_equal(out.attr.mode, S_IFDIR | 0755);
 }
 
+/* Beside the first, which has INIT as well, each had one request or none. */
+static void check_counts(struct program *p, unsigned has, unsigned used)
+{
+	char line[64], out[16384];
+
+	assert_int_equal(kill(p->pid, SIGUSR1), 0);
+	prog_read_out(p, out, sizeof(out), "descriptors");
+	for (unsigned i = 2; i <= has; i++) {
+		snprintf(line, sizeof(line), "queue %-14u %12u", i, i <= used);
+		assert_non_null(strstr(out, line));
+	}
+}
+
 static void every_queue_serves(void **state)
 {
 	static const struct {
@@ -109,6 +122,7 @@ static void every_queue_serves(void **state)
 			getattr_on(q);
 			assert_int_equal(virtiofs_cliq_release(q), 0);
 		}
+		check_counts(&p, cases[i].has, cases[i].used);
 		virtiofs_client_free(c);
 		assert_int_equal(prog_end(&p), 0);
 	}
@@ -127,13 +141,14 @@ static uint64_t look_up(struct virtiofs_client *c, const char *name)
 /* The program's own statistics, until they show it. */
 static void until_forgotten(struct program *p, unsigned cnt)
 {
-	char line[64], out[4096];
+	char line[64], forgets[32], out[4096];
 
 	snprintf(line, sizeof(line), "%-20s %12u  failed 0\n", "FORGET", cnt);
+	snprintf(forgets, sizeof(forgets), "  forgets %u\n", cnt);
 	do {
 		assert_int_equal(kill(p->pid, SIGUSR1), 0);
 		prog_read_out(p, out, sizeof(out), "descriptors");
-	} while (!strstr(out, line));
+	} while (!strstr(out, line) || !strstr(out, forgets));
 }
 
 static uint64_t make_fifo(struct virtiofs_client *c)
