@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/probe.h"
 
 static size_t forget_at(const struct vtfs_forgets *f, uint64_t nodeid)
 {
@@ -47,6 +48,8 @@ int vtfs_forgets_add(struct vtfs_forgets *f, uint64_t nodeid, uint64_t count)
 		f->cnt++;
 	} else if (count > UINT64_MAX - f->tab[i].nlookup) {
 		return vtfs_fail(-EINVAL, "more than 2^64 lookups");
+	} else {
+		VTFS_PROBE(forget__merge, nodeid, count, f->tab[i].nlookup);
 	}
 	f->tab[i].nodeid = nodeid;
 	f->tab[i].nlookup += count;

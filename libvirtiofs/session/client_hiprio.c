@@ -27,6 +27,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/probe.h"
 #include "base/shared.h"
 #include "session/client.h"
 
@@ -329,8 +330,10 @@ static void hiprio_run(struct virtiofs_client *c)
 		if (hi->intr_waiting)
 			send_waiting_interrupts(c);
 		send_parked(hi);
-		if (vtfs_vq_drv_publish(hi->vq) > 0)
+		if (vtfs_vq_drv_publish(hi->vq) > 0) {
+			VTFS_PROBE(kick, VIRTIOFS_QUEUE_HIPRIO);
 			vtfs_fd_kick(hi->kick_fd);
+		}
 		/* Here, for this may be the last call for long: the fd has to
 		 * tell. */
 	} while (hears(hi) && vtfs_vq_drv_arm(hi->vq));

@@ -69,6 +69,7 @@ enum vtfs_slot_state {
 #define VTFS_SLOT_NOBODY      (1u << 4) /* nobody waits for it */
 #define VTFS_SLOT_OURS	      (1u << 6) /* INIT, DESTROY, an undo */
 #define VTFS_SLOT_LOCK	      (1u << 5) /* counted in q->locks */
+#define VTFS_SLOT_PARKED      (1u << 7) /* found the ring full once */
 
 struct vtfs_cslot {
 	struct virtiofs_op op;

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/probe.h"
 #include "base/shared.h"
 #include "session/client.h"
 
@@ -245,8 +246,12 @@ static int post(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	int r = vtfs_slot_add(q, s);
 
 	/* With nothing in flight there is nothing to wait for. */
-	if (r == -ENOSPC && q->posted)
+	if (r == -ENOSPC && q->posted) {
+		if (!(s->flags & VTFS_SLOT_PARKED))
+			VTFS_PROBE(park, q->index, s->want.unique);
+		s->flags |= VTFS_SLOT_PARKED;
 		return 0;
+	}
 	if (r == -ENOSPC)
 		r = vtfs_fail(-EMSGSIZE, "%s never fits the ring",
 			      vtfs_fuse_name(s->op.opcode));
@@ -321,8 +326,10 @@ void vtfs_cliq_push(struct virtiofs_cliq *q)
 	}
 	post_waiting(q);
 	post_locks(q);
-	if (vtfs_vq_drv_publish(q->vq) > 0)
+	if (vtfs_vq_drv_publish(q->vq) > 0) {
+		VTFS_PROBE(kick, q->index);
 		vtfs_fd_kick(q->kick_fd);
+	}
 }
 
 /* ---- out ---- */

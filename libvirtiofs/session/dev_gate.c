@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/probe.h"
 #include "base/shared.h"
 
 #define INSIDE (1u << 0)
@@ -23,6 +24,7 @@ void vtfs_devq_wake(struct virtiofs_devq *q)
 
 void vtfs_devq_call(struct virtiofs_devq *q, const struct vtfs_call *call)
 {
+	VTFS_PROBE(call, q->index);
 	vtfs_stat_add(&q->giving.calls, 1);
 	vtfs_bell_ring(&call->bell);
 }

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "base/error.h"
+#include "base/probe.h"
 
 #define BATCH 32u
 
@@ -136,6 +137,8 @@ static struct virtiofs_req *hand_out(struct virtiofs_devq *q,
 {
 	catch_interrupt(q, s);
 	vtfs_slot_hand(s);
+	VTFS_PROBE(request__begin, q->index, s->in.unique, s->in.opcode,
+		   s->in.nodeid);
 	return &s->req;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/probe.h"
 
 #define ERRNO_MAX 511
 
@@ -56,6 +57,8 @@ static void give_back(struct vtfs_slot *s)
 	struct vtfs_run *run = s->run;
 	struct virtiofs_devq *q = run->q;
 
+	VTFS_PROBE(request__end, s->in.unique, s->in.opcode, s->error,
+		   s->used_len);
 	if (run->shared || run->orphan) {
 		give_back_now(run, s);
 		return;
