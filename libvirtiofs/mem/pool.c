@@ -99,6 +99,7 @@ int vtfs_regs_add(struct vtfs_regs *rs, const struct virtiofs_region *region,
 	reg->fd_offset = region->fd_offset;
 	reg->ours = false;
 	reg->used = true;
+	reg->shared = false;
 	vtfs_store_once(&reg->addr, (uint64_t)(uintptr_t)region->addr);
 	vtfs_store_once(&reg->len, (uint64_t)region->len);
 	*ret = reg;

@@ -52,6 +52,7 @@ struct vtfs_reg {
 	uint64_t fd_offset;
 	bool ours; /* alloc: unmapped and closed with the entry */
 	bool used;
+	bool shared; /* the device has it, by this connection */
 };
 
 struct vtfs_regs {

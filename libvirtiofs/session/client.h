@@ -108,6 +108,7 @@ struct virtiofs_client {
 	struct virtiofs_cliq *queues;	/* opts.num_request_queues of them */
 	struct vtfs_hiprio hi;
 	struct vtfs_share share;
+	bool shared; /* the device has it, by this connection */
 	struct vtfs_regs regs;
 	struct fuse_init_in init_in;
 	struct fuse_init_out init_out;
@@ -173,6 +174,10 @@ int vtfs_client_start_queue(struct virtiofs_client *c, unsigned vq,
 /* 1 s, or timeout_ms if that is less. */
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c);
 /* client_mem.c; with tlock held. -EAGAIN as the transport. */
+/* A new connection: the peer has none of our memory. */
+void vtfs_client_share_none(struct virtiofs_client *c);
+/* After a reset: what the peer still has of it is taken back. */
+int vtfs_client_unshare(struct virtiofs_client *c);
 int vtfs_client_share(struct virtiofs_client *c);
 int vtfs_client_share_regions(struct virtiofs_client *c);
 /* Rings and slots in that memory. */

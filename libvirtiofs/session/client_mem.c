@@ -80,6 +80,36 @@ static int share_bytes(const struct virtiofs_client *c, size_t *ret)
 	return r;
 }
 
+void vtfs_client_share_none(struct virtiofs_client *c)
+{
+	c->shared = false;
+	for (unsigned i = 0; i < c->regs.cnt; i++)
+		c->regs.reg[i].shared = false;
+}
+
+int vtfs_client_unshare(struct virtiofs_client *c)
+{
+	int r;
+
+	if (c->shared) {
+		r = c->t->cli->unmap(c->t, c->share.peer_addr);
+		if (r < 0)
+			return r;
+		c->shared = false;
+	}
+	for (unsigned i = 0; i < c->regs.cnt; i++) {
+		struct vtfs_reg *reg = &c->regs.reg[i];
+
+		if (!reg->shared)
+			continue;
+		r = c->t->cli->unmap(c->t, reg->peer_addr);
+		if (r < 0)
+			return r;
+		reg->shared = false;
+	}
+	return 0;
+}
+
 int vtfs_client_share(struct virtiofs_client *c)
 {
 	struct virtiofs_region region = {.size = sizeof(region)};
@@ -102,7 +132,9 @@ int vtfs_client_share(struct virtiofs_client *c)
 	region.addr = c->share.addr;
 	region.len = c->share.len;
 	region.fd = c->share.fd;
-	return c->t->cli->map(c->t, &region, &c->share.peer_addr);
+	r = c->t->cli->map(c->t, &region, &c->share.peer_addr);
+	c->shared = r >= 0;
+	return r;
 }
 
 static void fill_setup(struct virtiofs_client *c, unsigned i,
@@ -188,7 +220,7 @@ int vtfs_client_start_queues(struct virtiofs_client *c)
 
 /* ---- registered ---- */
 
-static int reg_map(struct virtiofs_client *c, const struct vtfs_reg *reg,
+static int reg_map(struct virtiofs_client *c, struct vtfs_reg *reg,
 		   uint64_t *ret_peer)
 {
 	struct virtiofs_region region = {
@@ -199,7 +231,10 @@ static int reg_map(struct virtiofs_client *c, const struct vtfs_reg *reg,
 	    .fd = reg->fd,
 	};
 
-	return c->t->cli->map(c->t, &region, ret_peer);
+	int r = c->t->cli->map(c->t, &region, ret_peer);
+
+	reg->shared = r >= 0;
+	return r;
 }
 
 int vtfs_client_share_regions(struct virtiofs_client *c)
@@ -249,7 +284,7 @@ static int map_now(struct virtiofs_client *c, struct vtfs_reg *reg)
 	return r;
 }
 
-static int unmap_now(struct virtiofs_client *c, const struct vtfs_reg *reg)
+static int unmap_now(struct virtiofs_client *c, struct vtfs_reg *reg)
 {
 	uint64_t deadline = call_deadline(c);
 	int r;
@@ -261,6 +296,7 @@ static int unmap_now(struct virtiofs_client *c, const struct vtfs_reg *reg)
 	while (r == -EAGAIN && vtfs_client_transport_wait(c, deadline) >= 0);
 	if (r == -EAGAIN)
 		r = vtfs_fail(-ETIMEDOUT, "the device does not unmap memory");
+	reg->shared = reg->shared && r < 0;
 	if (r == -ENOTCONN || r == -ETIMEDOUT)
 		vtfs_client_hung_up(c, r);
 	pthread_mutex_unlock(&c->tlock);

@@ -51,9 +51,11 @@ static int step_connect(struct virtiofs_client *c)
 	if (c->connected)
 		return 0;
 	r = c->t->cli->connect(c->t);
-	if (r >= 0)
-		c->connected = true;
-	return r;
+	if (r < 0)
+		return r;
+	c->connected = true;
+	vtfs_client_share_none(c);
+	return 0;
 }
 
 /* A device without a status is told by other means: no fault. */
@@ -234,15 +236,25 @@ static int step_driver_ok(struct virtiofs_client *c)
 }
 
 static int (*const steps[])(struct virtiofs_client *c) = {
-    step_connect,	   step_reset,
-    step_reset_done,	   step_acknowledge,
-    step_driver,	   step_get_features,
-    step_set_features,	   step_features_ok,
-    step_features_read,	   step_queue_cnt,
-    step_config,	   step_queues,
-    vtfs_client_share,	   vtfs_client_share_regions,
-    vtfs_client_layout,	   vtfs_client_start_queues,
-    step_driver_ok,	   vtfs_client_init_send,
+    step_connect,
+    step_reset,
+    step_reset_done,
+    vtfs_client_unshare,
+    step_acknowledge,
+    step_driver,
+    step_get_features,
+    step_set_features,
+    step_features_ok,
+    step_features_read,
+    step_queue_cnt,
+    step_config,
+    step_queues,
+    vtfs_client_share,
+    vtfs_client_share_regions,
+    vtfs_client_layout,
+    vtfs_client_start_queues,
+    step_driver_ok,
+    vtfs_client_init_send,
     vtfs_client_init_wait,
 };
 
