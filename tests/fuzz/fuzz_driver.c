@@ -312,21 +312,41 @@ static void poke(struct fuzz *f)
 		in_bytes(f->in, p + off, len);
 }
 
-/* A used element of a split ring; the half that takes chains knows nothing of
- * it. */
+static void put_used_packed(const struct liar_queue *q, uint16_t base,
+			    const struct vtfs_wire_used_elem *e, bool write)
+{
+	struct vtfs_wire_packed_desc d = {.len = e->len, .id = (uint16_t)e->id};
+
+	if (base & VTFS_PACKED_WRAP)
+		d.flags = VTFS_PACKED_F_AVAIL | VTFS_PACKED_F_USED;
+	if (write)
+		d.flags |= VTFS_DESC_F_WRITE;
+	memcpy(q->desc + (base & ~VTFS_PACKED_WRAP) * sizeof(d), &d, sizeof(d));
+}
+
+/* A used element where the next one belongs; the half that takes chains knows
+ * nothing of it. */
 static void raw_used(struct fuzz *f)
 {
 	unsigned vq = in_u8(f->in) % LIAR_QUEUES;
 	struct liar_queue *q = &f->l.q[vq];
 	struct vtfs_wire_used *used = (void *)q->device;
-	uint32_t id = in_u8(f->in);
-	uint32_t len = (uint32_t)in_number(f->in);
+	uint8_t id = in_u8(f->in);
+	struct vtfs_wire_used_elem e = {
+	    .id = id < 0xf0 ? id % 20 : (uint32_t)in_number(f->in),
+	    .len = (uint32_t)in_number(f->in),
+	};
+	uint16_t avail, base;
 
-	if (!q->vq || f->l.features & VIRTIOFS_F_RING_PACKED)
+	if (!q->vq)
 		return;
-	used->ring[used->idx % q->num].id = id;
-	used->ring[used->idx % q->num].len = len;
-	used->idx++;
+	vtfs_vq_dev_bases(q->vq, &avail, &base);
+	if (f->l.features & VIRTIOFS_F_RING_PACKED) {
+		put_used_packed(q, base, &e, id & 1);
+	} else {
+		used->ring[used->idx % q->num] = e;
+		used->idx++;
+	}
 	liar_call(&f->l, vq);
 }
 
