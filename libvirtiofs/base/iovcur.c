@@ -81,7 +81,7 @@ unsigned vtfs_iovcur_parts(const struct vtfs_iovcur *c, size_t n)
 	return cnt;
 }
 
-unsigned vtfs_iovcur_cut(struct vtfs_iovcur *c, size_t n, struct iovec *out)
+unsigned vtfs_iovcur_cut_any(struct vtfs_iovcur *c, size_t n, struct iovec *out)
 {
 	unsigned cnt = 0;
 	size_t len;

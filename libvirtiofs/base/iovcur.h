@@ -80,7 +80,21 @@ unsigned vtfs_iovcur_parts(const struct vtfs_iovcur *c, size_t n);
 
 /* Go n bytes on and write the parts passed to out, which has space for
  * vtfs_iovcur_parts(c, n) of them. Returns their number. */
-unsigned vtfs_iovcur_cut(struct vtfs_iovcur *c, size_t n, struct iovec *out);
+unsigned vtfs_iovcur_cut_any(struct vtfs_iovcur *c, size_t n,
+			     struct iovec *out);
+
+static inline unsigned vtfs_iovcur_cut(struct vtfs_iovcur *c, size_t n,
+				       struct iovec *out)
+{
+	if (!n)
+		return 0;
+	if (!vtfs_iovcur_one(c, n))
+		return vtfs_iovcur_cut_any(c, n, out);
+	out->iov_base = vtfs_iovcur_here(c);
+	out->iov_len = n;
+	c->off += n;
+	return 1;
+}
 
 /* Bytes of a whole list. */
 size_t vtfs_iov_len(const struct iovec *iov, unsigned cnt);
