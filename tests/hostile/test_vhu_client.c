@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -273,6 +274,27 @@ static void channel_flood(void **state)
 	assert_int_equal(VB_RUN(b, b->t->cli->get_status(b->t, &s)), 0);
 }
 
+/* Who talks without end is heard in pieces: nothing else has to wait. */
+static void channel_that_never_ends(void **state)
+{
+	static const uint32_t head[3] = {VU_BACKEND_CONFIG_CHANGE, VU_VERSION,
+					 0};
+	struct vhuback *b = *state;
+	struct pollfd p = {.fd = b->t->fd(b->t), .events = POLLIN};
+	unsigned sent = 0, turns = 0;
+
+	vb_connect(b);
+	while (send(b->channel, head, 12, MSG_DONTWAIT | MSG_NOSIGNAL) == 12)
+		sent++;
+	assert_true(sent > 128);
+	while (poll(&p, 1, 0) == 1) {
+		assert_int_equal(b->t->cli->dispatch(b->t), 0);
+		turns++;
+	}
+	assert_true(turns > 2);
+	assert_true(b->rc.changes > 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +317,7 @@ int main(void)
 	    T(channel_lies),
 	    T(channel_with_too_many_fds),
 	    T(channel_flood),
+	    T(channel_that_never_ends),
 	};
 
 	return cmocka_run_group_tests_name("vhu_client_lies", tests, NULL,

@@ -7,6 +7,8 @@
 #include "base/evfd.h"
 #include "transport/vhost_user/client.h"
 
+#define BACK_MAX 64u /* messages in a row */
+
 int vtfs_vu_client_open_back(struct vu_client *c, int *ret_fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
@@ -78,7 +80,8 @@ int vtfs_vu_client_serve_back(struct vu_client *c)
 {
 	int r;
 
-	while (c->back >= 0) {
+	/* One that never ends shall not keep us; the fd stays readable. */
+	for (unsigned i = 0; i < BACK_MAX && c->back >= 0; i++) {
 		r = vtfs_vu_tx_flush(&c->back_tx, c->back);
 		if (r >= 0)
 			r = vtfs_vu_rx_recv(&c->back_rx, c->back, judge, c);
