@@ -7,6 +7,7 @@
  */
 #include <virtiofs/fuse_kernel.h>
 #include <virtiofs/base.h>
+#include <virtiofs/stats.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,6 +16,8 @@ extern "C" {
 #define VIRTIOFS_CLIENT_RAW_INIT (1u << 0) /* the first op is your INIT */
 /* start returns -EAGAIN: dispatch, and call it again. */
 #define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)
+/* Measure latencies: reads a clock twice for each request. */
+#define VIRTIOFS_CLIENT_LATENCY (1u << 2)
 
 /* Which request queue a call goes by, of those that nobody took. Whatever it
  * is, a call on a node goes behind those on the same node that timed out and
@@ -84,6 +87,18 @@ struct virtiofs_client_info {
 /* ret->size set by the caller. -ENOTCONN before start. */
 VIRTIOFS_API int virtiofs_client_get_info(const struct virtiofs_client *c,
 					  struct virtiofs_client_info *ret);
+
+/* What queue 0 (hiprio), 1 and up, or VIRTIOFS_QUEUE_ALL counted; ret->size is
+ * the caller's. From any thread. -EINVAL: no such queue. */
+VIRTIOFS_API int virtiofs_client_stats(const struct virtiofs_client *c,
+				       uint32_t queue,
+				       struct virtiofs_queue_stats *ret);
+/* How long requests of that opcode took, from the ring to the reply; opcode 0:
+ * those that the library does not know. From any thread. -EOPNOTSUPP without
+ * VIRTIOFS_CLIENT_LATENCY; -EINVAL. */
+VIRTIOFS_API int virtiofs_client_latency(const struct virtiofs_client *c,
+					 uint32_t queue, uint32_t opcode,
+					 struct virtiofs_hist *ret);
 
 /* FUSE_INIT flags in use; 0 before start. */
 VIRTIOFS_API uint64_t

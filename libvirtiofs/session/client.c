@@ -56,7 +56,8 @@ static int check_opts(const struct virtiofs_client_opts *o)
 {
 	bool packed = o->features & VIRTIOFS_F_RING_PACKED;
 
-	if (o->flags & ~(VIRTIOFS_CLIENT_RAW_INIT | VIRTIOFS_CLIENT_NONBLOCK))
+	if (o->flags & ~(VIRTIOFS_CLIENT_RAW_INIT | VIRTIOFS_CLIENT_NONBLOCK |
+			 VIRTIOFS_CLIENT_LATENCY))
 		return vtfs_fail(-EINVAL, "unknown client flags %#x", o->flags);
 	if (o->num_request_queues > VTFS_CLIENT_QUEUES_MAX)
 		return vtfs_fail(-EINVAL, "%u request queues, at most %u",

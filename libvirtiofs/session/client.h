@@ -80,6 +80,7 @@ struct vtfs_hiprio {
 	bool no_interrupt;     /* the server said ENOSYS */
 	int dead;
 	uint64_t seq;
+	struct virtiofs_queue_stats stats; /* read by any */
 	int kick_fd, call_fd;
 };
 

@@ -151,6 +151,8 @@ static int post(struct vtfs_hiprio *hi, uint32_t len, unsigned writable)
 		return r;
 	hi->free = next;
 	hi->posted++;
+	vtfs_stat_add(&hi->stats.requests, 1);
+	vtfs_stat_add(&hi->stats.request_bytes, len);
 	return 0;
 }
 
@@ -168,6 +170,7 @@ static int post_forgets(struct vtfs_hiprio *hi,
 	struct fuse_batch_forget_in batch = {.count = n};
 	struct fuse_forget_in one = {.nlookup = all[0].nlookup};
 	unsigned char *at = hislot_area(hi, hi->free);
+	int r;
 
 	hi->slots[hi->free].target = 0;
 	h.unique = vtfs_unique_next(&hi->seq, 0);
@@ -184,7 +187,10 @@ static int post_forgets(struct vtfs_hiprio *hi,
 		memcpy(at + sizeof(h) + sizeof(batch), all, n * sizeof(*all));
 	}
 	memcpy(at, &h, sizeof(h));
-	return post(hi, h.len, 0);
+	r = post(hi, h.len, 0);
+	if (r >= 0)
+		vtfs_stat_add(&hi->stats.forgets, n);
+	return r;
 }
 
 static void send_parked(struct vtfs_hiprio *hi)
@@ -296,6 +302,7 @@ static void collect(struct virtiofs_client *c)
 			vtfs_log(&c->log, LOG_WARNING,
 				 "hiprio queue: the device broke it: %s",
 				 virtiofs_last_error());
+			vtfs_stat_add(&hi->stats.ring_faults, 1);
 			hiprio_fail(hi, -EPROTO);
 		}
 		if (r <= 0)
@@ -307,6 +314,8 @@ static void collect(struct virtiofs_client *c)
 		if (!hs.target)
 			continue;
 		hi->intr_posted--;
+		vtfs_stat_add(&hi->stats.replies, len != 0);
+		vtfs_stat_add(&hi->stats.reply_bytes, len);
 		interrupt_done(c, &hs, hislot_area(hi, token), len);
 	}
 }
@@ -332,6 +341,7 @@ static void hiprio_run(struct virtiofs_client *c)
 		send_parked(hi);
 		if (vtfs_vq_drv_publish(hi->vq) > 0) {
 			VTFS_PROBE(kick, VIRTIOFS_QUEUE_HIPRIO);
+			vtfs_stat_add(&hi->stats.kicks, 1);
 			vtfs_fd_kick(hi->kick_fd);
 		}
 		/* Here, for this may be the last call for long: the fd has to
@@ -393,6 +403,7 @@ static int forgets(struct virtiofs_client *c, const struct fuse_forget_one *all,
 			r = post_forgets(hi, all, k);
 		} else {
 			k = 1;
+			vtfs_stat_add(&hi->stats.parked, 1);
 			r = vtfs_forgets_add(&hi->parked, all->nodeid,
 					     all->nlookup);
 		}

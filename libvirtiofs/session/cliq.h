@@ -32,6 +32,7 @@
 
 #include <virtiofs/client.h>
 
+#include "base/stats.h"
 #include "fuse/reply.h"
 #include "mem/pool.h"
 #include "vq/vq.h"
@@ -83,6 +84,7 @@ struct vtfs_cslot {
 	const struct vtfs_fuse_op *kind; /* NULL: not in the table */
 	struct vtfs_expect want;
 	uint64_t deadline;	 /* ns, monotonic; 0: none */
+	uint64_t posted_at;	 /* where latencies are measured */
 	struct vtfs_part *parts; /* data, then room */
 	struct vtfs_part parts_small[VTFS_SLOT_PARTS];
 	uint32_t parts_max;
@@ -125,9 +127,12 @@ struct virtiofs_cliq {
 	uint32_t late;		/* EXPIRED and posted */
 	uint64_t next_deadline; /* 0: no slot has one */
 	uint64_t timer_at;	/* what timer_fd is set to */
-	uint32_t faults;	/* replies that were none */
-	int dead;		/* 0, or what every op gets */
-	int kick_fd, call_fd;	/* the peer shares these: never read */
+	uint32_t fresh;		/* staged since the last push */
+	/* owner, read by any; latency is NULL unless asked for */
+	struct virtiofs_queue_stats stats;
+	struct virtiofs_hist *latency; /* by opcode */
+	int dead;		       /* 0, or what every op gets */
+	int kick_fd, call_fd;	       /* the peer shares these: never read */
 	int ep_fd, wake_fd, timer_fd;
 	bool armed;
 	bool taken; /* client's lock */
@@ -171,7 +176,15 @@ bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid);
 void vtfs_cliq_expire(struct virtiofs_cliq *q);
 /* 0: sleep; 1: next has something. */
 int vtfs_cliq_wait(struct virtiofs_cliq *q);
-uint64_t vtfs_now(void);
+
+/* client_stats.c */
+int vtfs_cliq_init_latency(struct virtiofs_cliq *q);
+void vtfs_cliq_count_post(struct virtiofs_cliq *q, struct vtfs_cslot *s);
+/* The device used len bytes of it, and it was judged. */
+void vtfs_cliq_count_reply(struct virtiofs_cliq *q, const struct vtfs_cslot *s,
+			   uint32_t len);
+/* After a push: what was staged since the last one and found no room. */
+void vtfs_cliq_count_parked(struct virtiofs_cliq *q);
 
 /* Lists. */
 void vtfs_slots_init(struct vtfs_slots *l);

@@ -275,7 +275,7 @@ void vtfs_slot_finish(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 	s->len = 0;
 	if (n < 0) {
 		s->error = (int32_t)n;
-		q->faults++;
+		vtfs_stat_add(&q->stats.frame_faults, 1);
 	} else if (s->error == 0 && s->flags & VTFS_SLOT_EXPIRED) {
 		vtfs_slot_note_grants(q, s, (uint64_t)n);
 	} else if (s->error == 0) {

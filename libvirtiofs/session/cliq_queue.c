@@ -17,14 +17,6 @@
 #define NS_PER_MS 1000000ULL
 #define NS_PER_S  1000000000ULL
 
-uint64_t vtfs_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- life ---- */
 
 static int queue_fds(struct virtiofs_cliq *q)
@@ -68,7 +60,8 @@ int vtfs_cliq_init(struct virtiofs_cliq *q, struct virtiofs_client *c,
 	for (uint32_t i = 0; i < q->slot_cnt; i++)
 		vtfs_slots_push(q, &q->free, &q->slots[i]);
 	q->dead = -ENOTCONN;
-	return queue_fds(q);
+	r = vtfs_cliq_init_latency(q);
+	return r < 0 ? r : queue_fds(q);
 }
 
 static void close_fd(int fd)
@@ -84,6 +77,7 @@ void vtfs_cliq_fini(struct virtiofs_cliq *q)
 		if (q->slots[i].parts != q->slots[i].parts_small)
 			free(q->slots[i].parts);
 	free(q->slots);
+	free(q->latency);
 	free(q->bufs);
 	vtfs_bounce_free(&q->bounce);
 	close_fd(q->kick_fd);
@@ -175,6 +169,7 @@ static void queue_break(struct virtiofs_cliq *q)
 {
 	vtfs_log(&q->c->log, LOG_WARNING, "queue %u: the device broke it: %s",
 		 q->index, virtiofs_last_error());
+	vtfs_stat_add(&q->stats.ring_faults, 1);
 	vtfs_cliq_fail(q, -EPROTO);
 }
 
@@ -231,6 +226,7 @@ void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		return;
 	}
 	set_deadline(q, s);
+	q->fresh++;
 	s->state = VTFS_SLOT_WAITING;
 	vtfs_store_once(&s->user_data, s->op.user_data);
 	vtfs_store_release(&s->live, s->want.unique);
@@ -262,6 +258,7 @@ static int post(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	}
 	s->state = VTFS_SLOT_POSTED;
 	q->posted++;
+	vtfs_cliq_count_post(q, s);
 	return 1;
 }
 
@@ -326,8 +323,10 @@ void vtfs_cliq_push(struct virtiofs_cliq *q)
 	}
 	post_waiting(q);
 	post_locks(q);
+	vtfs_cliq_count_parked(q);
 	if (vtfs_vq_drv_publish(q->vq) > 0) {
 		VTFS_PROBE(kick, q->index);
+		vtfs_stat_add(&q->stats.kicks, 1);
 		vtfs_fd_kick(q->kick_fd);
 	}
 }
@@ -355,6 +354,7 @@ static struct vtfs_cslot *collect(struct virtiofs_cliq *q)
 	s = &q->slots[token];
 	slot_unpost(q, s);
 	vtfs_slot_finish(q, s, len);
+	vtfs_cliq_count_reply(q, s, len);
 	s->state = VTFS_SLOT_DONE;
 	return s;
 }
