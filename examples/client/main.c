@@ -9,6 +9,7 @@
 #include "msg.h"
 #include "options.h"
 #include "progress.h"
+#include "stats.h"
 #include "stop.h"
 
 static int flush_output(int status)
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
 			msg_error(r, "lost %s", quote(s.uri));
 		status = 1;
 	}
+	if (opts.session.client.flags & VIRTIOFS_CLIENT_LATENCY)
+		stats_print(&s);
 	session_close(&s);
 	if (stop_signal())
 		stop_raise();

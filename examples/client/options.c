@@ -30,7 +30,7 @@ static const struct command commands[] = {
 };
 
 enum { OPT_TAG = 256, OPT_QUEUES, OPT_QUEUE_SIZE, OPT_TIMEOUT, OPT_PACKED,
-       OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_HELP, OPT_VERSION };
+       OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_STATS, OPT_HELP, OPT_VERSION };
 
 static const struct option global_opts[] = {
 	{"tag", required_argument, NULL, OPT_TAG},
@@ -40,6 +40,7 @@ static const struct option global_opts[] = {
 	{"packed", no_argument, NULL, OPT_PACKED},
 	{"no-event-idx", no_argument, NULL, OPT_NO_EVENT_IDX},
 	{"no-indirect", no_argument, NULL, OPT_NO_INDIRECT},
+	{"stats", no_argument, NULL, OPT_STATS},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{NULL, 0, NULL, 0},
@@ -103,6 +104,8 @@ static const char help_text[] =
     "  --packed           accept packed rings\n"
     "  --no-event-idx     do without event indices\n"
     "  --no-indirect      do without indirect descriptors\n"
+    "  --stats            say at the end how many requests went by each queue\n"
+    "                     and how long they took\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 if all went well, 1 if anything did not.\n";
@@ -202,6 +205,9 @@ static int parse_option(int c, struct session_opts *session)
 		return 0;
 	case OPT_NO_INDIRECT:
 		opts->features &= ~VIRTIOFS_F_INDIRECT_DESC;
+		return 0;
+	case OPT_STATS:
+		opts->flags |= VIRTIOFS_CLIENT_LATENCY;
 		return 0;
 	default:
 		return try_help();

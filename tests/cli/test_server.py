@@ -2,6 +2,7 @@
 """virtiofs-client against virtiofs-server: real files, real full disks."""
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -129,6 +130,22 @@ class Served(ClientCase):
             self.assertEqual(self.manifest('share/new' + n), want)
             self.ok('get', '-r', 'new' + n, 'back' + n, opts=('--queues', n))
             self.assertEqual(self.manifest('back' + n), want)
+
+    def test_stats_tell_what_went_by_each_queue(self):
+        self.write('share/f', os.urandom(3000000))
+        self.serve_share('--queues', '2')
+        status, out, err = self.run_client(
+            'get', 'f', 'g', opts=('--queues', '2', '--stats'))
+        self.assertEqual((status, out), (0, ''))
+        self.assertRegex(err, r'(?m)^queue 0: [1-9]\d* requests')
+        for n in (1, 2):
+            got = re.search(r'(?m)^queue %d: (\d+) requests, \d+ bytes; '
+                            r'(\d+) replies, (\d+) bytes, 0 errors' % n, err)
+            self.assertEqual(got[1], got[2])
+            self.assertGreater(int(got[3]), 500000)
+        reads = re.search(r'(?m)^READ +(\d+) +[\d.]+ +[\d.]+ +[\d.]+$', err)
+        self.assertGreaterEqual(int(reads[1]), 3)
+        self.assertNotIn('queue', self.run_client('get', 'f', 'h')[2])
 
     def test_holes_stay_holes(self):
         with open(self.path('f'), 'wb') as f:
