@@ -171,13 +171,15 @@ static void wait_end(struct mount *m)
 	    {.fd = m->ended_fd, .events = POLLIN},
 	    {.fd = stop_fd(), .events = POLLIN},
 	};
+	int r;
 
 	while (!p[0].revents && !p[1].revents)
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return;
 	if (p[0].revents) {
 		/* Unmounted, but by an abort it is not. */
-		m->mounted = m->result < 0 && m->result != -ENOTCONN;
+		r = __atomic_load_n(&m->result, __ATOMIC_ACQUIRE);
+		m->mounted = r < 0 && r != -ENOTCONN;
 		return;
 	}
 	unmount(m);

@@ -65,7 +65,8 @@ static void send_frame(struct bridged *x, uint32_t opcode, uint64_t unique,
 	f->h.uid = 1001;
 	f->h.gid = 1002;
 	f->h.pid = 1003;
-	memmove(f->body, body, len);
+	if (len)
+		memmove(f->body, body, len);
 	assert_int_equal(send(x->kernel, f, f->h.len, 0), f->h.len);
 }
 
@@ -410,23 +411,44 @@ static void reads_come_from_where_the_device_wrote(void **state)
 /* More than there are buffers for: the rest waits in the kernel. */
 static void reads_beyond_the_buffers_wait(void **state)
 {
-	struct fuse_read_in in = {.size = 65536};
-	static struct liar_req reqs[16];
+	struct fuse_read_in in = {.size = 8192};
+	static struct liar_req reqs[64];
 	struct fix *f = *state;
 	struct bridged x;
 
-	f->opts.queue_size = 16;
 	running(&x, f, 0);
-	in.size = 8192;
-	for (unsigned i = 0; i < 20; i++)
+	for (unsigned i = 0; i < 80; i++)
 		send_frame(&x, FUSE_READ, 4 + 2 * i, &in, sizeof(in));
-	for (unsigned i = 0; i < 8; i++)
+	for (unsigned i = 0; i < 64; i++)
 		reqs[i] = *pop(&x);
-	for (unsigned i = 0; i < 20; i++) {
-		f->req = i < 8 ? reqs[i] : *pop(&x);
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	for (unsigned i = 0; i < 80; i++) {
+		f->req = i < 64 ? reqs[i] : *pop(&x);
 		reply(&x, 0, &i, sizeof(i));
 		assert_int_equal(answer(&x, 4 + 2 * i), 0);
 		assert_memory_equal(x.reply.body, &i, sizeof(i));
+	}
+	assert_int_equal(unmounted(&x), 0);
+}
+
+/* Nor is there a slot in a small ring. */
+static void requests_beyond_the_slots_wait(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fuse_attr_out attr = {0};
+	struct fix *f = *state;
+	struct bridged x;
+
+	f->opts.queue_size = 4;
+	running(&x, f, 0);
+	for (unsigned i = 0; i < 20; i++)
+		send_frame(&x, FUSE_GETATTR, 4 + 2 * i, &in, sizeof(in));
+	for (unsigned i = 0; i < 20; i++) {
+		pop(&x);
+		attr.attr.ino = i;
+		reply(&x, 0, &attr, sizeof(attr));
+		assert_int_equal(answer(&x, 4 + 2 * i), 0);
+		assert_memory_equal(x.reply.body, &attr, sizeof(attr));
 	}
 	assert_int_equal(unmounted(&x), 0);
 }
@@ -682,6 +704,24 @@ static void client_that_sends_init_itself_is_refused(void **state)
 	close(sv[1]);
 }
 
+/* A kernel that sends it (fuseblk) has ended the session: the client does not
+ * end it once more, nor does anything pass. */
+static void destroy_ends_the_session(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fix *f = *state;
+	struct bridged x;
+
+	running(&x, f, 0);
+	send_frame(&x, FUSE_DESTROY, 4, NULL, 0);
+	assert_int_equal(pop(&x)->in.opcode, FUSE_DESTROY);
+	reply(&x, 0, NULL, 0);
+	assert_int_equal(answer(&x, 4), 0);
+	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	assert_int_equal(answer(&x, 6), -EBUSY);
+	assert_int_equal(unmounted(&x), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fix_set_up, fix_tear_down)
 
 int main(void)
@@ -696,6 +736,7 @@ int main(void)
 	    T(write_is_where_it_was_read_to),
 	    T(reads_come_from_where_the_device_wrote),
 	    T(reads_beyond_the_buffers_wait),
+	    T(requests_beyond_the_slots_wait),
 	    T(poll_is_not_asked),
 	    T(frame_that_is_none_ends_it),
 	    T(forgets_take_the_hiprio_queue),
@@ -707,6 +748,7 @@ int main(void)
 	    T(broken_ring_is_a_lost_device),
 	    T(late_reply_is_not_told_twice),
 	    T(stopped_with_requests_in_flight),
+	    T(destroy_ends_the_session),
 	    T(queues_are_given_back),
 	    T(client_that_sends_init_itself_is_refused),
 	};
