@@ -170,7 +170,8 @@ struct virtiofs_devq {
 	struct vtfs_conf confs[VTFS_CONFS];
 	pthread_mutex_t fd_lock; /* kick and which epoll it is in */
 	int kick;
-	bool drop; /* as conf.drop */
+	bool kick_is_timer; /* ours, so it may be read */
+	bool drop;	    /* as conf.drop */
 	bool answer_stop;
 	bool told_broken;
 	bool quiet;	 /* seen outside its gate since a barrier */
@@ -262,6 +263,8 @@ void vtfs_devq_fini(struct virtiofs_devq *q);
 /* Watch a duplicate of fd; -1: a timer instead. */
 int vtfs_devq_set_kick(struct virtiofs_devq *q, int fd);
 void vtfs_devq_close_kick(struct virtiofs_devq *q);
+/* Its event came, in the thread that serves the queue. */
+void vtfs_devq_kicked(struct virtiofs_devq *q);
 int vtfs_device_init_fds(struct virtiofs_device *dev);
 void vtfs_device_fini_fds(struct virtiofs_device *dev);
 

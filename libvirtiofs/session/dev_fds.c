@@ -72,6 +72,7 @@ int vtfs_devq_set_kick(struct virtiofs_devq *q, int fd)
 			close(q->kick);
 		}
 		q->kick = kick;
+		q->kick_is_timer = fd < 0;
 	}
 	pthread_mutex_unlock(&q->fd_lock);
 	return r;
@@ -85,6 +86,18 @@ void vtfs_devq_close_kick(struct virtiofs_devq *q)
 		close(q->kick);
 	}
 	q->kick = -1;
+	q->kick_is_timer = false;
+	pthread_mutex_unlock(&q->fd_lock);
+}
+
+void vtfs_devq_kicked(struct virtiofs_devq *q)
+{
+	pthread_mutex_lock(&q->fd_lock);
+	/* A timer goes on only when it is read. */
+	if (q->kick_is_timer)
+		vtfs_evfd_drain(q->kick);
+	else
+		vtfs_stat_add(&q->taking.kicks, 1);
 	pthread_mutex_unlock(&q->fd_lock);
 }
 

@@ -374,7 +374,7 @@ static int handle_events(struct virtiofs_device *dev,
 		else if (tag & 1)
 			vtfs_evfd_drain(dev->queues[tag / 2].ctl);
 		else
-			vtfs_stat_add(&dev->queues[tag / 2].taking.kicks, 1);
+			vtfs_devq_kicked(&dev->queues[tag / 2]);
 	}
 	return r < 0 ? r : dev->fatal;
 }

@@ -289,7 +289,7 @@ int virtiofs_devq_arm(struct virtiofs_devq *q)
 		if (ev[i].data.u64 == q->index * 2 + 1)
 			vtfs_evfd_drain(q->ctl);
 		else if (ev[i].data.u64 == q->index * 2)
-			vtfs_stat_add(&q->taking.kicks, 1);
+			vtfs_devq_kicked(q);
 	}
 	if (is_stopped(q->dev))
 		return 1;
