@@ -28,11 +28,15 @@
 
 #define SECRET	  "this lies outside of what is shared"
 #define KNOWN	  16u
-#define CELLS	  4u
+#define CELLS	  3u
 #define CELL_LEN  0x1800u
 #define FRAME_LEN 0x700u
 #define ROOM_AT	  0x800u
-#define FILE_MAX  (1u << 20) /* bytes, for all that the guest writes */
+/* Who waits for a lock is answered by another thread, at any time: the place of
+ * such a request is used once. */
+#define WAITS	 12u
+#define WAIT_LEN 0x200u
+#define FILE_MAX (1u << 20) /* bytes, for all that the guest writes */
 
 static char base[64]; /* of both directories */
 static int base_fd, share_fd;
@@ -43,7 +47,7 @@ struct fuzz {
 	struct guest g;
 	struct lock_gate gate;
 	struct input *in;
-	unsigned cell;
+	unsigned cell, waits;
 	uint64_t unique;
 	/* What the server has told. */
 	uint64_t nodes[KNOWN], fhs[KNOWN];
@@ -329,8 +333,7 @@ static void hear(struct fuzz *f, const struct vtfs_fuse_op *op,
 	struct fuse_open_out open;
 
 	memcpy(&out, room, sizeof(out));
-	if (out.unique != f->unique * 2) /* it waits */
-		return;
+	must(out.unique == f->unique * 2);
 	must(out.error <= 0 && out.error > -512);
 	must(out.len >= sizeof(out) && out.len <= len);
 	must(!out.error || out.len == sizeof(out));
@@ -349,25 +352,48 @@ static void hear(struct fuzz *f, const struct vtfs_fuse_op *op,
 	}
 }
 
+static void post(struct fuzz *f, const struct vtfs_fuse_op *op, uint64_t addr,
+		 uint32_t len, uint32_t room_at, uint32_t room_len)
+{
+	const struct guest_desc d[2] = {
+	    {addr, len, 0},
+	    {addr + room_at, room_len, VTFS_DESC_F_WRITE},
+	};
+
+	guest_post(&f->g, op->flags & VTFS_FUSE_HIPRIO ? 0 : 1, d,
+		   room_len ? 2 : 1, 0);
+	guest_run(&f->g);
+	if (op->opcode != FUSE_DESTROY)
+		return;
+	/* It waits for those who wait for locks, and has woken them. */
+	lock_wait_for_all();
+	guest_run(&f->g);
+}
+
+static void send_wait(struct fuzz *f, const struct vtfs_fuse_op *op)
+{
+	uint64_t addr = GUEST_MAIN + GUEST_BUFS + CELLS * CELL_LEN +
+			f->waits * WAIT_LEN;
+
+	if (f->waits++ >= WAITS)
+		return;
+	post(f, op, addr,
+	     (uint32_t)put_frame(f, op, guest_ptr(&f->g, addr, WAIT_LEN)),
+	     WAIT_LEN / 2, 16);
+}
+
 static void send_op(struct fuzz *f, const struct vtfs_fuse_op *op,
 		    uint32_t room_len)
 {
 	uint64_t addr = GUEST_MAIN + GUEST_BUFS + f->cell * CELL_LEN;
 	unsigned char *p = guest_ptr(&f->g, addr, CELL_LEN);
-	struct guest_desc d[2] = {
-	    {.addr = addr},
-	    {.addr = addr + ROOM_AT,
-	     .len = room_len,
-	     .flags = VTFS_DESC_F_WRITE},
-	};
-	unsigned vq = op->flags & VTFS_FUSE_HIPRIO ? 0 : 1;
+	size_t len;
 
 	f->cell = (f->cell + 1) % CELLS;
 	memset(p, 0, CELL_LEN);
-	d[0].len = (uint32_t)put_frame(f, op, p);
-	must(d[0].len <= FRAME_LEN);
-	guest_post(&f->g, vq, d, room_len ? 2 : 1, 0);
-	guest_run(&f->g);
+	len = put_frame(f, op, p);
+	must(len <= FRAME_LEN);
+	post(f, op, addr, (uint32_t)len, ROOM_AT, room_len);
 	if (room_len)
 		hear(f, op, p + ROOM_AT, room_len);
 }
@@ -405,6 +431,8 @@ static void command(struct fuzz *f)
 	if (code == 0x3f) { /* DESTROY, and a new session */
 		send_op(f, vtfs_fuse_op(FUSE_DESTROY), 16);
 		send_init(f);
+	} else if (op && op->flags & VTFS_FUSE_WAITS) {
+		send_wait(f, op);
 	} else if (op && op->opcode != FUSE_INIT) {
 		send_op(f, op,
 			op->answer == VTFS_FUSE_ANSWER_NONE ? 0
