@@ -245,6 +245,9 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 void vtfs_run_free(struct vtfs_run *run);
 void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 		   const struct vtfs_chain *chain);
+/* s waits for no lock any more. Before its reply can be seen: who sees it may
+ * send the next one. */
+void vtfs_run_end_wait(struct vtfs_run *run, struct vtfs_slot *s);
 /* s is free again. Then, for all of them at once, after the last byte of the
  * peer was touched: cnt went back. True: dispatch wants to hear of it. */
 void vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s);

@@ -105,11 +105,17 @@ void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 	count(&run->taken.chains);
 }
 
-void vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s)
+void vtfs_run_end_wait(struct vtfs_run *run, struct vtfs_slot *s)
 {
-	count_regions(&run->given, s->regions);
 	if (s->waits)
 		count(&run->given.locks);
+	s->waits = false;
+}
+
+void vtfs_run_give(struct vtfs_run *run, struct vtfs_slot *s)
+{
+	vtfs_run_end_wait(run, s);
+	count_regions(&run->given, s->regions);
 	if (vtfs_slot_give(run->slots, s) && !run->orphan)
 		vtfs_devq_wake(run->q);
 }

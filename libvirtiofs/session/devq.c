@@ -29,9 +29,11 @@ void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s)
 /* Inside the gate; push lock too if anybody else pushes. */
 static void push_staged(struct virtiofs_devq *q, struct vtfs_conf *conf)
 {
-	for (struct vtfs_slot *s = q->staged; s; s = s->staged)
+	for (struct vtfs_slot *s = q->staged; s; s = s->staged) {
+		vtfs_run_end_wait(conf->run, s);
 		vtfs_vq_dev_push(conf->run->vq, s->id, s->ring_cnt,
 				 s->used_len);
+	}
 	if (vtfs_vq_dev_publish(conf->run->vq) && conf->call)
 		vtfs_devq_call(q, conf->call);
 }

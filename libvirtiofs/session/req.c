@@ -28,6 +28,7 @@ static void push_one(struct vtfs_run *run, struct vtfs_slot *s)
 
 	if (!conf->ring || is_lost(run))
 		return;
+	vtfs_run_end_wait(run, s);
 	vtfs_vq_dev_push(run->vq, s->id, s->ring_cnt, s->used_len);
 	if (vtfs_vq_dev_publish(run->vq) && conf->call)
 		vtfs_devq_call(run->q, conf->call);
