@@ -78,9 +78,11 @@ uml_exec() {
 # virtio-fs of FOLDER/sock. Console: FOLDER/console.
 qemu_exec() {
 	local qemu=$1 dir=$2 mem=$3 cpus=$4 props=$5
+	local share=${qemu%/bin/*}/share
 
+	# QEMU 11.1 looks for its firmware in /usr/share, not beside itself.
 	shift 5
-	exec setsid "$qemu" -accel tcg,thread=multi -M q35 -m "$mem" -smp "$cpus" \
+	exec setsid "$qemu" -L "$share/qemu" -L "$share/seabios" -accel tcg,thread=multi -M q35 -m "$mem" -smp "$cpus" \
 		-nodefaults -display none -serial chardev:s0 \
 		-chardev "file,id=s0,path=$dir/console,append=on" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" -numa node,memdev=mem \

@@ -301,8 +301,11 @@ class Mount(MountCase):
         os.chmod(self.sock, 0o666)
         os.chown(self.mnt, 65534, 65534)
         bin_dir = self.copy_for_all()
-        # Everybody may open /dev/fuse, in a namespace of its own.
+        # Everybody may open /dev/fuse, in a namespace of its own. Mount by mount,
+        # since / need not be one.
         script = f'''set -e
+            awk '{{ print $5 }}' /proc/self/mountinfo |
+                while read -r m; do mount --make-private "$m" 2>/dev/null || :; done
             mknod -m 666 {self.tmp}/fuse c 10 229
             mount --bind {self.tmp}/fuse /dev/fuse
             exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec "$1" "$0"'''
@@ -312,7 +315,8 @@ class Mount(MountCase):
             echo text >{self.mnt}/f
             fusermount3 -u {self.mnt}
             ! grep ' {self.mnt} ' /proc/mounts'''
-        p = subprocess.run(['unshare', '-m', 'sh', '-c', script, 'sh', user],
+        p = subprocess.run(['unshare', '-m', '--propagation', 'unchanged',
+                            'sh', '-c', script, 'sh', user],
                            env=dict(os.environ, LD_LIBRARY_PATH=bin_dir), timeout=TIMEOUT,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         out = p.stdout.decode()
