@@ -211,7 +211,8 @@ void vtfs_hiprio_close(struct virtiofs_client *c, int error);
 void vtfs_hiprio_try(struct virtiofs_client *c);
 /* 1: more is there already. */
 int vtfs_hiprio_arm(struct virtiofs_client *c);
-/* As virtiofs_client_forget(), n of them at once; no count is 0. */
+/* As virtiofs_client_forget(), n of them at once, up to the first that can't be
+ * taken; no count is 0. */
 int vtfs_client_forgets(struct virtiofs_client *c,
 			const struct fuse_forget_one *all, uint32_t n);
 /* Nothing in flight, nothing parked. */
