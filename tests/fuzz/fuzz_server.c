@@ -26,7 +26,7 @@
 #include "wire/fuse_ops.h"
 #include "wire/ring.h"
 
-#define SECRET	  "this lies outside of what is shared"
+#define SECRET	  "no client ever sees these words"
 #define KNOWN	  16u
 #define CELLS	  3u
 #define CELL_LEN  0x1800u
@@ -325,6 +325,27 @@ static void check_entry(const unsigned char *p)
 	must(!fstat(base_fd, &st) && e.attr.ino != st.st_ino);
 }
 
+/* Not with memmem(): the fuzzer learns what is compared, and would then write
+ * the secret itself and read it back. */
+#ifdef __clang__
+__attribute__((no_sanitize("coverage")))
+#endif
+static bool
+holds_secret(const unsigned char *p, size_t len)
+{
+	const size_t n = sizeof(SECRET) - 1;
+	size_t same;
+
+	for (size_t i = 0; i + n <= len; i++) {
+		for (same = 0; same < n; same++)
+			if (p[i + same] != (unsigned char)SECRET[same])
+				break;
+		if (same == n)
+			return true;
+	}
+	return false;
+}
+
 static void hear(struct fuzz *f, const struct vtfs_fuse_op *op,
 		 const unsigned char *room, size_t len)
 {
@@ -337,7 +358,7 @@ static void hear(struct fuzz *f, const struct vtfs_fuse_op *op,
 	must(out.error <= 0 && out.error > -512);
 	must(out.len >= sizeof(out) && out.len <= len);
 	must(!out.error || out.len == sizeof(out));
-	must(!memmem(room, out.len, SECRET, sizeof(SECRET) - 1));
+	must(!holds_secret(room, out.len));
 	if (out.error)
 		return;
 	if (op->flags & VTFS_FUSE_GRANTS_ENTRY &&
