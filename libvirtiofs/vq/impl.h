@@ -79,7 +79,8 @@ struct vtfs_vq_dev {
 
 /* One per split descriptor or packed buffer id. */
 struct vtfs_drv_slot {
-	uint32_t room; /* writable bytes of the chain */
+	uint64_t batch; /* in which the chain was added */
+	uint32_t room;	/* writable bytes of the chain */
 	uint16_t token;
 	uint16_t cnt;  /* ring entries of the chain; 0: not in flight */
 	uint16_t next; /* in the list of free ones */
@@ -101,11 +102,10 @@ struct vtfs_vq_drv {
 	uint16_t used;	    /* split: used index; packed: slot */
 	uint16_t seen;	    /* split: used index as last loaded */
 	uint16_t free_head; /* list of free slots */
-	uint16_t pending;   /* packed: chains published and not got back */
 	uint16_t oldest;    /* IN_ORDER: head or id of the next to come back */
 	uint16_t batch;	    /* IN_ORDER: chains of a used element, to be got */
 	uint32_t batch_len; /* used length of its last */
-	uint16_t staged_chains;
+	uint64_t published; /* batches; the one being added has this number */
 	struct vtfs_drv_first first; /* packed: not in the ring yet */
 	uint16_t avail_flags;	     /* packed: what makes next available */
 	bool wrap, from_wrap, used_wrap;
@@ -202,6 +202,10 @@ struct vtfs_drv_chain {
 	uint16_t token;
 	bool indirect;
 };
+
+/* A used element is a claim: its id must be of a chain that the device has,
+ * and its length not above the room. 0 or -EPROTO. */
+int vtfs_drv_check_used(const struct vtfs_vq *vq, uint32_t id, uint32_t len);
 
 void vtfs_split_drv_start(struct vtfs_vq *vq);
 void vtfs_split_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c);

@@ -140,9 +140,9 @@ void vtfs_packed_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c)
 	slot->cnt = c->indirect ? 1 : (uint16_t)c->cnt;
 	slot->room = c->room;
 	slot->token = c->token;
+	slot->batch = drv->published;
 	slot->last = id;
 	drv->free_cnt -= slot->cnt;
-	drv->staged_chains++;
 	if (c->indirect)
 		add_indirect(vq, c, id);
 	else
@@ -168,31 +168,11 @@ int vtfs_packed_drv_publish(struct vtfs_vq *vq)
 	event = vtfs_load_once((const uint32_t *)vq->device);
 	wanted = vtfs_notify_packed(event, vtfs_vq_event(vq), from, drv->staged,
 				    vq->num);
-	drv->pending = (uint16_t)(drv->pending + drv->staged_chains);
-	drv->staged_chains = 0;
 	drv->staged = 0;
+	drv->published++;
 	drv->from = drv->next;
 	drv->from_wrap = drv->wrap;
 	return wanted;
-}
-
-/* A used descriptor is a claim: its id must be of a chain in flight, and its
- * length not above the room. */
-static int check_used(struct vtfs_vq *vq, uint16_t id, uint32_t len)
-{
-	const struct vtfs_drv_slot *slot;
-
-	if (!vq->drv.pending)
-		return vtfs_fail(-EPROTO, "used descriptor, none in flight");
-	if (id >= vq->num)
-		return vtfs_fail(-EPROTO, "used id %u of %u", id, vq->num);
-	slot = &vq->drv.slots[id];
-	if (!slot->cnt)
-		return vtfs_fail(-EPROTO, "used id %u is not in flight", id);
-	if (len > slot->room)
-		return vtfs_fail(-EPROTO, "used length %u, room for %u", len,
-				 slot->room);
-	return 0;
 }
 
 /* Give the id and the slots of its chain back. */
@@ -208,7 +188,6 @@ static void release_id(struct vtfs_vq *vq, uint16_t id)
 	}
 	drv->used = (uint16_t)used;
 	drv->free_cnt += slot->cnt;
-	drv->pending--;
 	slot->cnt = 0;
 	if (vtfs_vq_in_order(vq))
 		return;
@@ -241,9 +220,9 @@ static inline int load_used(struct vtfs_vq *vq, uint16_t *ret_id,
 	id = le16toh(vtfs_load_once(&d->id));
 	if (flags & VTFS_DESC_F_WRITE)
 		len = le32toh(vtfs_load_once(&d->len));
-	r = check_used(vq, id, len);
+	r = vtfs_drv_check_used(vq, id, len);
 	if (vtfs_vq_in_order(vq) && r >= 0)
-		r = vtfs_order_used(vq, id, len, vq->drv.pending);
+		r = vtfs_order_used(vq, id, len, vq->num);
 	*ret_id = id;
 	*ret_len = len;
 	return r < 0 ? r : 1;

@@ -96,6 +96,7 @@ void vtfs_split_drv_add(struct vtfs_vq *vq, const struct vtfs_drv_chain *c)
 	}
 	slot->room = c->room;
 	slot->token = c->token;
+	slot->batch = drv->published;
 	drv->free_head = drv->slots[slot->last].next;
 	drv->free_cnt -= slot->cnt;
 	vtfs_store_once(&avail->ring[drv->next & (vq->num - 1)], htole16(head));
@@ -131,6 +132,7 @@ int vtfs_split_drv_publish(struct vtfs_vq *vq)
 	wanted = device_waits(vq);
 	drv->from = drv->next;
 	drv->staged = 0;
+	drv->published++;
 	return wanted;
 }
 
@@ -165,22 +167,6 @@ static int refill(struct vtfs_vq *vq)
 	return 1;
 }
 
-/* The used length is a claim, and no claim may exceed the room. */
-static int check_elem(struct vtfs_vq *vq, uint32_t id, uint32_t len)
-{
-	const struct vtfs_drv_slot *slot;
-
-	if (id >= vq->num)
-		return vtfs_fail(-EPROTO, "used id %u of %u", id, vq->num);
-	slot = &vq->drv.slots[id];
-	if (!slot->cnt)
-		return vtfs_fail(-EPROTO, "used id %u is not in flight", id);
-	if (len > slot->room)
-		return vtfs_fail(-EPROTO, "used length %u, room for %u", len,
-				 slot->room);
-	return 0;
-}
-
 static inline int load_elem(struct vtfs_vq *vq, uint32_t *ret_id,
 			    uint32_t *ret_len)
 {
@@ -193,7 +179,7 @@ static inline int load_elem(struct vtfs_vq *vq, uint32_t *ret_id,
 	elem = &used->ring[drv->used & (vq->num - 1)];
 	id = le32toh(vtfs_load_once(&elem->id));
 	len = le32toh(vtfs_load_once(&elem->len));
-	r = check_elem(vq, id, len);
+	r = vtfs_drv_check_used(vq, id, len);
 	if (vtfs_vq_in_order(vq) && r >= 0)
 		r = vtfs_order_used(vq, (uint16_t)id, len,
 				    (uint16_t)(drv->seen - drv->used));

@@ -384,6 +384,23 @@ int vtfs_vq_drv_get(struct vtfs_vq *vq, uint16_t *ret_token, uint32_t *ret_len)
 	return vtfs_split_drv_get(vq, ret_token, ret_len);
 }
 
+int vtfs_drv_check_used(const struct vtfs_vq *vq, uint32_t id, uint32_t len)
+{
+	const struct vtfs_drv_slot *slot;
+
+	if (vtfs_unlikely(id >= vq->num))
+		return vtfs_fail(-EPROTO, "used id %u of %u", id, vq->num);
+	slot = &vq->drv.slots[id];
+	if (vtfs_unlikely(!slot->cnt))
+		return vtfs_fail(-EPROTO, "used id %u is not in flight", id);
+	if (vtfs_unlikely(slot->batch == vq->drv.published))
+		return vtfs_fail(-EPROTO, "used id %u was not published", id);
+	if (vtfs_unlikely(len > slot->room))
+		return vtfs_fail(-EPROTO, "used length %u, room for %u", len,
+				 slot->room);
+	return 0;
+}
+
 uint16_t vtfs_vq_drv_pos(const struct vtfs_vq *vq)
 {
 	return base(vq, vq->drv.from, vq->drv.from_wrap);

@@ -231,6 +231,34 @@ static void used_before_published(void **state)
 	expect_broken(&r);
 }
 
+/* Another one is in flight, so that the element itself is no surprise.
+ * covers: SPLIT-DRV-20, PACK-DRV-25 */
+static void used_before_published_while_another_is_in_flight(void **state)
+{
+	uint16_t first, second, cnt;
+	struct rawring r;
+
+	/* Which ids they get; and published, the second may be first. */
+	start(&r, state);
+	send(&r, 1);
+	send(&r, 2);
+	first = take(&r, &cnt);
+	second = take(&r, &cnt);
+	assert_int_not_equal(first, second);
+	raw_return(&r, second, 0, cnt);
+	assert_int_equal(get(&r), 1);
+	raw_return(&r, first, 0, cnt);
+	assert_int_equal(get(&r), 1);
+	raw_stop(&r);
+
+	start(&r, state);
+	send(&r, 1);
+	add(&r, 2);
+	assert_int_equal(take(&r, &cnt), first);
+	raw_return(&r, second, 0, cnt);
+	expect_broken(&r);
+}
+
 /* covers: SPLIT-DRV-21, PACK-DRV-25 */
 static void used_while_nothing_is_in_flight(void **state)
 {
@@ -356,6 +384,7 @@ int main(void)
 	    only(split, used_index_jumps),
 	    only(split, used_index_goes_back),
 	    both(used_before_published),
+	    both(used_before_published_while_another_is_in_flight),
 	    both(used_while_nothing_is_in_flight),
 	    both(descriptors_rewritten),
 	    only(split, avail_ring_rewritten),
