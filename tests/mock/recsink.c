@@ -50,7 +50,7 @@ static unsigned rec_queue_cnt(struct vtfs_dev_sink *s)
 
 static uint32_t rec_queue_max(struct vtfs_dev_sink *s)
 {
-	return REC_QUEUE_MAX;
+	return to_rec(s)->queue_max;
 }
 
 static void rec_config(struct vtfs_dev_sink *s, void *buf, size_t len,
@@ -180,6 +180,7 @@ void rec_init(struct rec *rec, struct virtiofs_transport *t)
 	rec->t = t;
 	rec->offered = REC_OFFERED;
 	rec->queue_cnt = REC_QUEUES;
+	rec->queue_max = REC_QUEUE_MAX;
 	rec->stopping = -1;
 	memcpy(rec->config, "recorder", 8);
 	rec->config[VTFS_CONFIG_QUEUES] = REC_QUEUES - 1;

@@ -20,6 +20,7 @@ struct rec {
 	struct virtiofs_transport *t;
 	uint64_t offered;
 	unsigned queue_cnt;
+	uint32_t queue_max;
 	bool hold;   /* answer stop, table, reset and loss later */
 	int start_r; /* what start returns */
 	unsigned char config[VTFS_CONFIG_LEN];
