@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -73,6 +74,19 @@ int vtfs_bell_open(struct vtfs_bell *ret, int fd)
 	return 0;
 }
 
+int vtfs_bell_open_ioctl(struct vtfs_bell *ret, int fd, unsigned long request,
+			 uint32_t arg)
+{
+	struct vtfs_bell b = {
+	    .kind = VTFS_BELL_IOCTL, .request = request, .arg = arg};
+
+	b.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (b.fd < 0)
+		return vtfs_fail_sys(-errno, "notification fd: dup");
+	*ret = b;
+	return 0;
+}
+
 /* It has room, and somebody who reads. */
 static bool can_write(int fd)
 {
@@ -110,10 +124,13 @@ int vtfs_pipe_write(int fd, const void *buf, size_t len)
 void vtfs_bell_ring(const struct vtfs_bell *b)
 {
 	uint64_t one = 1;
+	uint32_t arg = b->arg;
 
 	if (b->fd < 0)
 		return;
-	if (b->kind == VTFS_BELL_PIPE)
+	if (b->kind == VTFS_BELL_IOCTL)
+		(void)ioctl(b->fd, b->request, &arg);
+	else if (b->kind == VTFS_BELL_PIPE)
 		vtfs_pipe_write(b->fd, &one, sizeof(one));
 	else if (b->kind == VTFS_BELL_SOCKET)
 		send(b->fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);

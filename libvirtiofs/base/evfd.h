@@ -7,6 +7,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Close-on-exec, non-blocking, counter 0. */
 int vtfs_evfd_new(int *ret_fd);
@@ -26,13 +27,23 @@ bool vtfs_evfd_is(int fd);
  */
 struct vtfs_bell {
 	int fd; /* -1: none */
-	enum { VTFS_BELL_EVENT, VTFS_BELL_PIPE, VTFS_BELL_SOCKET } kind;
+	enum {
+		VTFS_BELL_EVENT,
+		VTFS_BELL_PIPE,
+		VTFS_BELL_SOCKET,
+		VTFS_BELL_IOCTL, /* a device of the kernel's: VDUSE */
+	} kind;
+	unsigned long request; /* IOCTL, and its argument */
+	uint32_t arg;
 };
 #define VTFS_BELL_NONE ((struct vtfs_bell){.fd = -1})
 
 /* Duplicates fd; fd < 0 gives a bell that does nothing. -EINVAL: none of the
  * three. */
 int vtfs_bell_open(struct vtfs_bell *ret, int fd);
+/* Duplicates fd; ringing is the ioctl request with the address of arg. */
+int vtfs_bell_open_ioctl(struct vtfs_bell *ret, int fd, unsigned long request,
+			 uint32_t arg);
 /* errno is not kept. */
 void vtfs_bell_ring(const struct vtfs_bell *b);
 void vtfs_bell_close(struct vtfs_bell *b);

@@ -232,7 +232,8 @@ void vtfs_devq_post(struct virtiofs_devq *q);
 /* Has everything posted been adopted? Tries to. */
 bool vtfs_devq_adopted(struct virtiofs_devq *q);
 void vtfs_devq_collect(struct virtiofs_devq *q);
-struct vtfs_call *vtfs_call_new(int fd);
+/* request: 0, or as call_ioctl of a setup. */
+struct vtfs_call *vtfs_call_new(int fd, unsigned long request, uint32_t vq);
 void vtfs_call_put(struct vtfs_call *call);
 void vtfs_device_wake(struct virtiofs_device *dev);
 /* Ring. Gate or push lock held. */

@@ -126,14 +126,19 @@ bool vtfs_gate_try(struct virtiofs_devq *q)
 	return true;
 }
 
-struct vtfs_call *vtfs_call_new(int fd)
+struct vtfs_call *vtfs_call_new(int fd, unsigned long request, uint32_t vq)
 {
 	struct vtfs_call *call = malloc(sizeof(*call));
+	int r;
 
 	if (!call)
 		return NULL;
 	call->refs = 1;
-	if (vtfs_bell_open(&call->bell, fd) < 0) {
+	if (request)
+		r = vtfs_bell_open_ioctl(&call->bell, fd, request, vq);
+	else
+		r = vtfs_bell_open(&call->bell, fd);
+	if (r < 0) {
 		free(call);
 		return NULL;
 	}

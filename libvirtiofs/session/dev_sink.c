@@ -150,7 +150,7 @@ static int sink_start(struct vtfs_dev_sink *s,
 				 setup->vq);
 	if (q->state != VTFS_DEVQ_IDLE)
 		return vtfs_fail(-EBUSY, "queue %u runs already", q->index);
-	call = vtfs_call_new(setup->call_fd);
+	call = vtfs_call_new(setup->call_fd, setup->call_ioctl, setup->vq);
 	if (!call)
 		return vtfs_fail(-EINVAL, "queue %u: call fd", q->index);
 	r = vtfs_devq_set_kick(q, setup->kick_fd);
@@ -181,7 +181,7 @@ static void sink_set_call(struct vtfs_dev_sink *s, unsigned vq, int fd)
 
 	if (!q || !q->run)
 		return;
-	call = vtfs_call_new(fd);
+	call = vtfs_call_new(fd, 0, vq);
 	if (!call) {
 		vtfs_log(q->dev->sink.log, LOG_WARNING, "queue %u: %s",
 			 q->index, virtiofs_last_error());

@@ -49,6 +49,9 @@ struct vtfs_queue_setup {
 	uint16_t used_base;
 	int kick_fd; /* client to device; -1: none, poll */
 	int call_fd; /* device to client; -1: none */
+	/* Device half: not 0: a call is this ioctl on call_fd, with the
+	 * address of a uint32_t that is vq. */
+	unsigned long call_ioctl;
 	bool enabled;
 };
 

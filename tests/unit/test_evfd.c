@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -73,6 +74,28 @@ static void bell_rings_each_kind(void **state)
 		close(pairs[i][1]);
 	}
 	close(ev);
+}
+
+/* Any ioctl that takes an int shows that it was made. */
+static void bell_that_is_an_ioctl_passes_its_argument(void **state)
+{
+	struct vtfs_bell b;
+	int pair[2];
+
+	socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+	assert_int_equal(vtfs_bell_open_ioctl(&b, pair[0], FIONBIO, 1), 0);
+	assert_int_not_equal(b.fd, pair[0]);
+	assert_int_equal(fcntl(pair[0], F_GETFL) & O_NONBLOCK, 0);
+	vtfs_bell_ring(&b);
+	assert_int_equal(fcntl(pair[0], F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	vtfs_bell_close(&b);
+	assert_int_equal(vtfs_bell_open_ioctl(&b, pair[0], FIONBIO, 0), 0);
+	vtfs_bell_ring(&b);
+	assert_int_equal(fcntl(pair[0], F_GETFL) & O_NONBLOCK, 0);
+	vtfs_bell_close(&b);
+	assert_int_equal(vtfs_bell_open_ioctl(&b, -1, FIONBIO, 0), -EBADF);
+	close(pair[0]);
+	close(pair[1]);
 }
 
 static void bell_of_nothing_is_silent(void **state)
@@ -165,6 +188,7 @@ int main(void)
 	    cmocka_unit_test(event_is_signalled_and_drained),
 	    cmocka_unit_test(only_an_eventfd_is_one),
 	    cmocka_unit_test(bell_rings_each_kind),
+	    cmocka_unit_test(bell_that_is_an_ioctl_passes_its_argument),
 	    cmocka_unit_test(bell_of_nothing_is_silent),
 	    cmocka_unit_test(bell_of_a_file_is_refused),
 	    cmocka_unit_test(bell_that_is_full_does_not_block),
