@@ -15,6 +15,13 @@
 
 static const unsigned regions[] = {0, 2, VTFS_PCIFN_CONFIG};
 
+/* BARs are mostly empty: look where something begins or ends. */
+static bool is_worth_it(unsigned region, uint32_t off)
+{
+	return region == VTFS_PCIFN_CONFIG || off % 0x1000 < 0x110 ||
+	       off % 0x1000 > 0xfe0;
+}
+
 static uint32_t next(uint32_t *seed)
 {
 	*seed = *seed * 1664525 + 1013904223;
@@ -31,6 +38,8 @@ static void any_width_at_any_place_stays_inside(void **state)
 		uint32_t size = vtfs_pcifn_region_len(regions[i]);
 
 		for (uint32_t off = 0; off < size; off++) {
+			if (!is_worth_it(regions[i], off))
+				continue;
 			for (uint32_t len = 1; len <= 16; len++) {
 				bool fits = len <= size - off;
 				uint8_t buf[16];
@@ -108,14 +117,14 @@ static void any_order_of_writes_is_survived(void **state)
 {
 	struct pcibus *b = *state;
 
-	for (uint32_t i = 0; i < 300; i++) {
+	for (uint32_t i = 0; i < 100; i++) {
 		uint32_t seed = i;
 
 		bus_restart(b, 3, 1024,
 			    REC_OFFERED | 1ULL << VTFS_F_BIT_RING_RESET);
 		if (i % 2)
 			bus_up(b);
-		for (int j = 0; j < 300; j++) {
+		for (int j = 0; j < 200; j++) {
 			poke(b, &seed);
 			b->rec.text[0] = '\0';
 		}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "transport/socket.h"
 #include "base/evfd.h"
 #include "transport/vhost_user/client_ops.h"
 
@@ -64,7 +65,7 @@ static int open_socket(struct vu_client *c)
 				 "%s: the back-end is gone, and there is no "
 				 "path to find it again",
 				 c->base.name);
-	r = vtfs_vu_connect(&fd, c->path);
+	r = vtfs_sock_connect(&fd, c->path);
 	if (r == -EAGAIN)
 		return vtfs_fail(-EBUSY, "%s: too many wait for this server",
 				 c->path);
@@ -253,7 +254,7 @@ int virtiofs_vhost_user_client_fd(struct virtiofs_transport **ret, int fd)
 	struct vu_client *c;
 	int r;
 
-	r = vtfs_vu_check_socket(fd, false);
+	r = vtfs_sock_check(fd, false);
 	if (r >= 0)
 		r = client_new(&c, NULL);
 	if (r < 0)

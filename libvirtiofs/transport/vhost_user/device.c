@@ -329,7 +329,7 @@ static void device_free(struct virtiofs_transport *t)
 	vtfs_devmem_clear(&d->mem);
 	if (d->conn >= 0)
 		close(d->conn);
-	vtfs_vu_listener_close(&d->listener);
+	vtfs_listener_close(&d->listener);
 	if (d->retry >= 0)
 		close(d->retry);
 	if (d->wake >= 0)
@@ -415,7 +415,7 @@ int vtfs_vhost_user_listen(struct virtiofs_transport **ret, const char *path)
 	r = device_new(&d, path);
 	if (r < 0)
 		return r;
-	r = vtfs_vu_listener_open(&d->listener, path);
+	r = vtfs_listener_open(&d->listener, path);
 	if (r >= 0)
 		r = watch_listener(d, d->listener.fd);
 	if (r < 0) {
@@ -431,7 +431,7 @@ int virtiofs_vhost_user_listen_fd(struct virtiofs_transport **ret, int fd)
 	struct vu_device *d;
 	int r;
 
-	r = vtfs_vu_check_socket(fd, true);
+	r = vtfs_sock_check(fd, true);
 	if (r >= 0)
 		r = device_new(&d, "fd");
 	if (r < 0)
@@ -453,7 +453,7 @@ int virtiofs_vhost_user_device_fd(struct virtiofs_transport **ret, int fd)
 	struct vu_device *d;
 	int r;
 
-	r = vtfs_vu_check_socket(fd, false);
+	r = vtfs_sock_check(fd, false);
 	if (r >= 0)
 		r = device_new(&d, "fd");
 	if (r < 0)

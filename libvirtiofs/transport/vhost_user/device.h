@@ -28,6 +28,7 @@
  */
 #include "base/evfd.h"
 #include "transport/devmem.h"
+#include "transport/socket.h"
 #include "transport/status.h"
 #include "transport/vhost_user/msg.h"
 #include "transport/vhost_user/vhost_user.h"
@@ -65,7 +66,7 @@ struct vu_device {
 	struct virtiofs_transport base;
 	char *name;
 	struct vtfs_dev_sink *sink;
-	struct vtfs_vu_listener listener; /* fd -1: none */
+	struct vtfs_listener listener; /* fd -1: none */
 	int ep; /* what fd() gives: listener, retry, conn, back, wake */
 	int wake;
 	int retry;	      /* a timer; -1: no listener */

@@ -3,11 +3,11 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "transport/socket.h"
 
 #define HDR sizeof(struct vu_header)
 
@@ -33,25 +33,6 @@ int vtfs_vu_rx_take_fd(struct vu_rx *rx, unsigned i)
 	return fd;
 }
 
-static int keep_fds(struct vu_rx *rx, const struct cmsghdr *c)
-{
-	unsigned cnt = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-	const unsigned char *p = CMSG_DATA(c);
-	int r = 0;
-	int fd;
-
-	for (unsigned i = 0; i < cnt; i++) {
-		memcpy(&fd, p + i * sizeof(int), sizeof(fd));
-		if (rx->fd_cnt < VU_FDS_MAX) {
-			rx->fds[rx->fd_cnt++] = fd;
-			continue;
-		}
-		close(fd);
-		r = -EPROTO;
-	}
-	return r;
-}
-
 static int too_many_fds(void)
 {
 	return vtfs_fail(-EPROTO,
@@ -63,30 +44,11 @@ static int too_many_fds(void)
 /* Bytes received; 0 hung up; negative. */
 static ssize_t recv_some(struct vu_rx *rx, int sock, void *buf, size_t len)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
-	} ctl;
-	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = ctl.buf,
-			   .msg_controllen = sizeof(ctl.buf)};
-	ssize_t n;
-	int r = 0;
+	struct vtfs_sock_fds fds = {rx->fds, rx->fd_cnt, VU_FDS_MAX};
+	ssize_t n = vtfs_sock_recv(sock, buf, len, &fds);
 
-	do {
-		n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-		    keep_fds(rx, c) < 0)
-			r = -EPROTO;
-	if (r < 0 || m.msg_flags & MSG_CTRUNC)
-		return too_many_fds();
-	return n;
+	rx->fd_cnt = fds.cnt;
+	return n == -EPROTO ? too_many_fds() : n;
 }
 
 /* Read on until rx->got is goal. 1, or negative. */
@@ -187,38 +149,12 @@ void vtfs_vu_tx_drop(struct vu_tx *tx)
 	tx->len = tx->sent = 0;
 }
 
-static ssize_t send_some(struct vu_tx *tx, int sock)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {.iov_base = tx->buf + tx->sent,
-			    .iov_len = tx->len - tx->sent};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	size_t bytes = tx->fd_cnt * sizeof(int);
-	ssize_t n;
-
-	if (tx->fd_cnt) {
-		m.msg_control = ctl.buf;
-		m.msg_controllen = CMSG_SPACE(bytes);
-		ctl.align.cmsg_level = SOL_SOCKET;
-		ctl.align.cmsg_type = SCM_RIGHTS;
-		ctl.align.cmsg_len = CMSG_LEN(bytes);
-		memcpy(CMSG_DATA(&ctl.align), tx->fds, bytes);
-	}
-	do {
-		n = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
-	return n;
-}
-
 int vtfs_vu_tx_flush(struct vu_tx *tx, int sock)
 {
 	while (vtfs_vu_tx_busy(tx)) {
-		ssize_t n = send_some(tx, sock);
+		ssize_t n = vtfs_sock_send(sock, tx->buf + tx->sent,
+					   tx->len - tx->sent, tx->fds,
+					   tx->fd_cnt);
 
 		if (n < 0)
 			return (int)n;

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "transport/socket.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -7,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "transport/vhost_user/vhost_user.h"
 
 static int make_address(struct sockaddr_un *ret, const char *path)
 {
@@ -16,7 +17,7 @@ static int make_address(struct sockaddr_un *ret, const char *path)
 	memset(ret, 0, sizeof(*ret));
 	ret->sun_family = AF_UNIX;
 	if (!len)
-		return vtfs_fail(-EINVAL, "vhost-user: the path is empty");
+		return vtfs_fail(-EINVAL, "the path of the socket is empty");
 	if (len >= sizeof(ret->sun_path))
 		return vtfs_fail(-ENAMETOOLONG,
 				 "%s: longer than a socket's name can be (%zu)",
@@ -31,7 +32,7 @@ static int new_socket(int *ret)
 	return *ret < 0 ? vtfs_fail_sys(-errno, "socket") : 0;
 }
 
-int vtfs_vu_connect(int *ret_fd, const char *path)
+int vtfs_sock_connect(int *ret_fd, const char *path)
 {
 	struct sockaddr_un sa;
 	int fd;
@@ -67,7 +68,7 @@ static int remove_stale(const char *path)
 		return errno == ENOENT ? 0 : vtfs_fail_sys(-errno, "%s", path);
 	if (!S_ISSOCK(st.st_mode))
 		return in_use(path, "exists and is not a socket");
-	r = vtfs_vu_connect(&fd, path);
+	r = vtfs_sock_connect(&fd, path);
 	if (r >= 0) {
 		close(fd);
 		return in_use(path, "another server listens on this socket");
@@ -98,9 +99,9 @@ static int bind_there(int fd, const struct sockaddr_un *sa)
 	return 0;
 }
 
-int vtfs_vu_listener_open(struct vtfs_vu_listener *ret, const char *path)
+int vtfs_listener_open(struct vtfs_listener *ret, const char *path)
 {
-	struct vtfs_vu_listener l = {.fd = -1};
+	struct vtfs_listener l = {.fd = -1};
 	struct sockaddr_un sa;
 	struct stat st;
 	int r;
@@ -127,7 +128,7 @@ int vtfs_vu_listener_open(struct vtfs_vu_listener *ret, const char *path)
 	return 0;
 }
 
-void vtfs_vu_listener_close(struct vtfs_vu_listener *l)
+void vtfs_listener_close(struct vtfs_listener *l)
 {
 	struct stat st;
 
@@ -151,18 +152,92 @@ static int option(int fd, int name)
 	return v;
 }
 
-int vtfs_vu_check_socket(int fd, bool listening)
+int vtfs_sock_check(int fd, bool listening)
 {
 	int domain = option(fd, SO_DOMAIN);
 
 	if (domain < 0)
-		return vtfs_fail_sys(domain, "vhost-user: fd %d", fd);
+		return vtfs_fail_sys(domain, "fd %d", fd);
 	if (domain != AF_UNIX || option(fd, SO_TYPE) != SOCK_STREAM)
-		return vtfs_fail(
-		    -EINVAL, "vhost-user: fd %d is not a unix stream socket",
-		    fd);
+		return vtfs_fail(-EINVAL, "fd %d is not a unix stream socket",
+				 fd);
 	if (option(fd, SO_ACCEPTCONN) != (listening ? 1 : 0))
-		return vtfs_fail(-EINVAL, "vhost-user: fd %d %s", fd,
+		return vtfs_fail(-EINVAL, "fd %d %s", fd,
 				 listening ? "does not listen" : "listens");
 	return 0;
+}
+
+static int keep_fds(struct vtfs_sock_fds *fds, const struct cmsghdr *c)
+{
+	unsigned cnt = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	const unsigned char *p = CMSG_DATA(c);
+	int r = 0;
+	int fd;
+
+	for (unsigned i = 0; i < cnt; i++) {
+		memcpy(&fd, p + i * sizeof(int), sizeof(fd));
+		if (fds->cnt < fds->max) {
+			fds->fd[fds->cnt++] = fd;
+			continue;
+		}
+		close(fd);
+		r = -EPROTO;
+	}
+	return r;
+}
+
+union control {
+	struct cmsghdr align;
+	char buf[CMSG_SPACE(VTFS_SOCK_FDS_MAX * sizeof(int))];
+};
+
+ssize_t vtfs_sock_recv(int sock, void *buf, size_t len,
+		       struct vtfs_sock_fds *fds)
+{
+	union control ctl;
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl.buf,
+			   .msg_controllen = sizeof(ctl.buf)};
+	ssize_t n;
+	int r = 0;
+
+	do {
+		n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+		    keep_fds(fds, c) < 0)
+			r = -EPROTO;
+	if (m.msg_flags & MSG_CTRUNC)
+		r = -EPROTO;
+	return r < 0 ? r : n;
+}
+
+ssize_t vtfs_sock_send(int sock, const void *buf, size_t len, const int *fds,
+		       unsigned fd_cnt)
+{
+	union control ctl = {0};
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	size_t bytes = fd_cnt * sizeof(int);
+	ssize_t n;
+
+	if (fd_cnt) {
+		m.msg_control = ctl.buf;
+		m.msg_controllen = CMSG_SPACE(bytes);
+		ctl.align.cmsg_level = SOL_SOCKET;
+		ctl.align.cmsg_type = SCM_RIGHTS;
+		ctl.align.cmsg_len = CMSG_LEN(bytes);
+		memcpy(CMSG_DATA(&ctl.align), fds, bytes);
+	}
+	do {
+		n = sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
+	return n;
 }
