@@ -8,7 +8,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -125,7 +124,6 @@ static int listen_locked(const struct sockaddr_un *addr, const char *group,
 
 static int open_path(const char *path, const char *group, struct listener *ret)
 {
-	static char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int r;
 
@@ -135,8 +133,8 @@ static int open_path(const char *path, const char *group, struct listener *ret)
 		return -ENAMETOOLONG;
 	}
 	strcpy(addr.sun_path, path);
-	strcpy(copy, path);
-	ret->dir_fd = open_dir_of(copy, &ret->name);
+	strcpy(ret->path, path);
+	ret->dir_fd = open_dir_of(ret->path, &ret->name);
 	r = ret->dir_fd;
 	if (r >= 0)
 		r = listen_locked(&addr, group, ret->dir_fd);
@@ -166,13 +164,12 @@ static int open_fd(int fd, struct listener *ret)
 	return 0;
 }
 
-int listener_open(const struct options *o, struct listener *ret)
+int listener_open(const struct socket_opts *o, const char *group,
+		  struct listener *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->dir_fd = -1;
-	if (o->fd >= 0)
-		return open_fd(o->fd, ret);
-	return open_path(o->socket_path, o->socket_group, ret);
+	return o->path ? open_path(o->path, group, ret) : open_fd(o->fd, ret);
 }
 
 void listener_forget(struct listener *l)

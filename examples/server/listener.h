@@ -6,18 +6,21 @@
  * its path is outside of.
  */
 #include <stdbool.h>
+#include <sys/un.h>
 
 #include "options.h"
 
 struct listener {
 	int fd;
-	bool connected; /* fd is a connection, not a listening socket */
-	int dir_fd;	/* of the path, to remove it; -1: not ours */
-	const char *name;
+	bool connected;	  /* fd is a connection, not a listening socket */
+	int dir_fd;	  /* of the path, to remove it; -1: not ours */
+	const char *name; /* in the path */
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* in pieces */
 };
 
-/* From --fd or --socket-path. Negative: said why. */
-int listener_open(const struct options *o, struct listener *ret);
+/* A --fd or --socket-path. Negative: said why. */
+int listener_open(const struct socket_opts *o, const char *group,
+		  struct listener *ret);
 /* Remove the socket's name, unless it is not ours. */
 void listener_remove(struct listener *l);
 /* The name is somebody else's from now on. */

@@ -35,8 +35,3 @@ void log_msg(int level, const char *fmt, ...)
 	else
 		fprintf(stderr, "virtiofs-server: %s\n", line);
 }
-
-void log_from_library(void *data, int level, const char *line)
-{
-	log_msg(level, "%s", line);
-}

@@ -11,8 +11,6 @@ void log_open(int level, int to_syslog);
 int log_level(void);
 void log_msg(int level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* The library's lines, too. */
-void log_from_library(void *data, int level, const char *line);
 
 #define log_err(...)   log_msg(LOG_ERR, __VA_ARGS__)
 #define log_warn(...)  log_msg(LOG_WARNING, __VA_ARGS__)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -15,26 +16,24 @@
 #include "block.h"
 #include "caps.h"
 #include "creds.h"
-#include "fs.h"
-#include "nofile.h"
+#include "device.h"
 #include "listener.h"
 #include "lock.h"
 #include "log.h"
+#include "nofile.h"
 #include "options.h"
-#include "pool.h"
-#include "queue.h"
 #include "sandbox.h"
 #include "stats.h"
 
 struct server {
 	struct options opts;
-	struct fs fs;
-	struct pool *pool;
-	struct virtiofs_device *dev;
-	struct queue *queues; /* hiprio, then the request queues */
-	unsigned queue_cnt;
+	struct listener listeners[SOCKETS_MAX];
+	unsigned listener_cnt;
+	struct device *devices; /* one for each listener */
+	unsigned device_cnt;
+	char names[SOCKETS_MAX][sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int signal_fd;
-	bool one_connection; /* and then it is over */
+	int ended_fd; /* an eventfd: so many devices have ended */
 };
 
 /* Memory that a front-end shared and took away again reads as zeroes; any
@@ -109,8 +108,8 @@ static int drop_privileges(const struct options *o)
 	return r;
 }
 
-static int start_fs(struct server *s, const struct sandbox *sandbox,
-		    uint64_t fd_limit)
+static int start_fs(struct server *s, struct device *d,
+		    const struct sandbox *sandbox, uint64_t fd_limit)
 {
 	const struct options *o = &s->opts;
 	struct fs_opts opts = {
@@ -129,75 +128,57 @@ static int start_fs(struct server *s, const struct sandbox *sandbox,
 	};
 	int r;
 
-	r = fs_init(&s->fs, &opts, sandbox->proc_fd, sandbox->root_fd);
+	r = fs_init(&d->fs, &opts, sandbox->proc_fd, sandbox->root_fd);
 	/* Every serving thread will do so; fail here while it is easy. */
-	if (r == 0)
-		r = fs_thread_start(&s->fs);
+	if (r == 0 && d == s->devices)
+		r = fs_thread_start(&d->fs);
 	if (r < 0)
 		log_err("can't serve %s: %s", o->shared_dir, strerror(-r));
 	return r;
 }
 
-/* For a queue that dispatch serves; there is none. */
-static int on_request(struct virtiofs_req *req)
+/* Which of several devices it is, in what is said and counted. */
+static const char *name_device(struct server *s, unsigned idx)
 {
-	return fs_request(req->userdata, req);
-}
+	const struct socket_opts *o = &s->opts.sockets[idx];
+	char *name = s->names[idx];
 
-static int start_device(struct server *s, const struct listener *l)
-{
-	const struct virtiofs_device_ops ops = {
-	    .size = sizeof(ops),
-	    .request = on_request,
-	    .forget = fs_on_forget,
-	    .interrupt = fs_on_interrupt,
-	    .init = fs_on_init,
-	    .reset = fs_on_reset,
-	};
-	const struct virtiofs_device_opts opts = {
-	    .size = sizeof(opts),
-	    .tag = s->opts.tag,
-	    .num_request_queues = s->opts.queues,
-	    .queue_size = s->opts.queue_size,
-	    .flags = s->opts.stats ? VIRTIOFS_DEVICE_LATENCY : 0,
-	    .features = VIRTIOFS_FEATURES_DEFAULT |
-			(s->opts.packed ? VIRTIOFS_F_RING_PACKED : 0),
-	    .log_level = log_level(),
-	    .log = log_from_library,
-	};
-	struct virtiofs_transport *t;
-	int r;
-
-	s->one_connection = l->connected;
-	if (l->connected)
-		r = virtiofs_vhost_user_device_fd(&t, l->fd);
+	if (s->listener_cnt == 1)
+		return NULL;
+	if (o->path)
+		snprintf(name, sizeof(s->names[0]), "%s", o->path);
 	else
-		r = virtiofs_vhost_user_listen_fd(&t, l->fd);
-	if (r == 0)
-		r = virtiofs_device_new(&s->dev, t, &ops, &opts, &s->fs);
-	if (r < 0)
-		log_err("can't start the device: %s", virtiofs_last_error());
-	return r;
+		snprintf(name, sizeof(s->names[0]), "fd %d", o->fd);
+	return name;
 }
 
-static int start_threads(struct server *s)
+static int start_devices(struct server *s, const struct sandbox *sandbox,
+			 uint64_t fd_limit)
 {
-	unsigned cnt = s->opts.queues + 1;
 	int r = 0;
 
-	s->queues = calloc(cnt, sizeof(*s->queues));
-	if (!s->queues)
+	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->devices = calloc(s->listener_cnt, sizeof(*s->devices));
+	if (s->ended_fd < 0 || !s->devices)
 		r = -ENOMEM;
-	if (r == 0 && s->opts.thread_pool_size)
-		r = pool_new(&s->pool, &s->fs, s->opts.thread_pool_size);
-	while (r == 0 && s->queue_cnt < cnt) {
-		r = queue_start(&s->queues[s->queue_cnt], s->dev, s->queue_cnt,
-				&s->fs, s->pool);
-		s->queue_cnt++;
+	while (r == 0 && s->device_cnt < s->listener_cnt) {
+		struct device *d = &s->devices[s->device_cnt];
+
+		d->name = name_device(s, s->device_cnt);
+		d->ended_fd = s->ended_fd;
+		r = start_fs(s, d, sandbox, fd_limit);
+		if (r == 0)
+			r = device_start(d, &s->opts, s->device_cnt,
+					 &s->listeners[s->device_cnt]);
+		s->device_cnt++;
 	}
-	if (r < 0)
-		log_err("can't start threads: %s", strerror(-r));
 	return r;
+}
+
+static void print_stats(const struct server *s)
+{
+	for (unsigned i = 0; i < s->device_cnt; i++)
+		device_print_stats(&s->devices[i]);
 }
 
 /* False: it is time to end. */
@@ -208,71 +189,69 @@ static bool handle_signals(struct server *s)
 
 	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1)
-			stats_print(&s->fs, s->dev);
+			print_stats(s);
 		else
 			go_on = false;
 	}
 	return go_on;
 }
 
+/* The first failure of a device that has ended, if any. */
+static int result(const struct server *s)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < s->device_cnt && r == 0; i++)
+		r = atomic_load(&s->devices[i].result);
+	return r;
+}
+
+/* Until all devices have ended, or a signal says so. */
 static int serve(struct server *s)
 {
 	struct pollfd fds[2] = {
-	    {.fd = virtiofs_device_fd(s->dev), .events = POLLIN},
+	    {.fd = s->ended_fd, .events = POLLIN},
 	    {.fd = s->signal_fd, .events = POLLIN},
 	};
-	int r = 0;
+	uint64_t left = s->device_cnt, cnt;
 
-	while (r >= 0) {
+	while (left > 0) {
 		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[1].revents && !handle_signals(s))
 			break;
-		if (fds[0].revents)
-			r = virtiofs_device_dispatch(s->dev);
+		if (fds[0].revents &&
+		    read(s->ended_fd, &cnt, sizeof(cnt)) == sizeof(cnt))
+			left -= cnt;
 	}
-	if (r == -ENOTCONN && s->one_connection) {
-		log_info("the front-end is gone");
-		return 0;
-	}
-	if (r < 0)
-		log_err("%s", virtiofs_last_error());
-	return r < 0 ? r : 0;
+	return result(s);
 }
 
-/* No thread may use the device or the file system when they go. */
+/* No thread may use a device or its file system when they go. */
 static void stop(struct server *s)
 {
-	if (s->dev)
-		virtiofs_device_stop(s->dev);
-	block_stop(&s->fs);
-	for (unsigned i = 0; i < s->queue_cnt; i++)
-		queue_join(&s->queues[i]);
-	pool_free(s->pool);
+	for (unsigned i = 0; i < s->device_cnt; i++)
+		device_stop(&s->devices[i]);
+	for (unsigned i = 0; i < s->device_cnt; i++)
+		device_join(&s->devices[i]);
 	lock_wait_for_all();
-	for (unsigned i = 0; i < s->queue_cnt; i++)
-		queue_free(&s->queues[i]);
-	if (s->opts.stats && s->dev)
-		stats_print(&s->fs, s->dev);
-	virtiofs_device_free(s->dev);
-	fs_free(&s->fs);
+	if (s->opts.stats)
+		print_stats(s);
+	for (unsigned i = 0; i < s->device_cnt; i++)
+		device_free(&s->devices[i]);
 	fs_thread_end();
 	stats_free();
-	free(s->queues);
+	free(s->devices);
 }
 
 static int run_in_sandbox(struct server *s, const struct sandbox *sandbox,
-			  const struct listener *l, uint64_t fd_limit)
+			  uint64_t fd_limit)
 {
 	int r;
 
 	r = drop_privileges(&s->opts);
 	if (r == 0)
-		r = start_fs(s, sandbox, fd_limit);
-	if (r == 0)
-		r = start_device(s, l);
-	if (r == 0)
-		r = start_threads(s);
+		r = start_devices(s, sandbox, fd_limit);
 	if (r == 0) {
 		log_info("serving %s", s->opts.shared_dir);
 		r = serve(s);
@@ -281,34 +260,64 @@ static int run_in_sandbox(struct server *s, const struct sandbox *sandbox,
 	return r;
 }
 
+static int open_listeners(struct server *s)
+{
+	const struct options *o = &s->opts;
+	int r = 0;
+
+	while (r == 0 && s->listener_cnt < o->socket_cnt) {
+		r = listener_open(&o->sockets[s->listener_cnt], o->socket_group,
+				  &s->listeners[s->listener_cnt]);
+		s->listener_cnt += r == 0;
+	}
+	return r;
+}
+
+static void for_listeners(struct server *s, void (*fn)(struct listener *))
+{
+	for (unsigned i = 0; i < s->listener_cnt; i++)
+		fn(&s->listeners[i]);
+}
+
+static void close_listener(struct listener *l)
+{
+	close(l->fd);
+}
+
+static int serve_sandboxed(struct server *s, uint64_t fd_limit)
+{
+	struct sandbox sandbox;
+	int r = sandbox_enter(&s->opts, &sandbox);
+
+	if (r < 0)
+		return r;
+	if (sandbox.child > 0) {
+		for_listeners(s, close_listener);
+		return sandbox_wait(sandbox.child) ? -ECHILD : 0;
+	}
+	/* The parent removes the names; no way out stays in here. */
+	if (s->opts.sandbox != SANDBOX_NONE)
+		for_listeners(s, listener_forget);
+	return run_in_sandbox(s, &sandbox, fd_limit);
+}
+
 static int run(struct server *s)
 {
 	unsigned threads = s->opts.queues + s->opts.thread_pool_size + 2;
-	struct sandbox sandbox;
-	struct listener l;
 	uint64_t fd_limit;
 	int r;
 
 	r = check_shared_dir(&s->opts);
 	if (r == 0)
-		r = nofile_set(s->opts.rlimit_nofile, threads, &fd_limit);
+		r = nofile_set(s->opts.rlimit_nofile, s->opts.socket_cnt,
+			       threads, &fd_limit);
 	if (r == 0)
 		r = s->signal_fd = set_up_signals();
 	if (r >= 0)
-		r = listener_open(&s->opts, &l);
-	if (r < 0)
-		return r;
-	r = sandbox_enter(&s->opts, &sandbox);
-	if (r == 0 && sandbox.child > 0) {
-		close(l.fd);
-		r = sandbox_wait(sandbox.child) ? -ECHILD : 0;
-	} else if (r == 0) {
-		/* The parent removes the name; no way out stays in here. */
-		if (s->opts.sandbox != SANDBOX_NONE)
-			listener_forget(&l);
-		r = run_in_sandbox(s, &sandbox, &l, fd_limit);
-	}
-	listener_remove(&l);
+		r = open_listeners(s);
+	if (r == 0)
+		r = serve_sandboxed(s, fd_limit);
+	for_listeners(s, listener_remove);
 	return r;
 }
 

@@ -10,7 +10,7 @@
 #include "options.h"
 
 #define NOFILE_DEFAULT 1000000u
-/* Memory regions of the front-end, sockets, eventfds; and what a thread opens
+/* Memory regions of a front-end, sockets, eventfds; and what a thread opens
  * before it is counted. */
 #define RESERVE		   640u
 #define RESERVE_PER_THREAD 8u
@@ -70,9 +70,11 @@ static int set_limit(uint64_t nofile, uint64_t *ret)
 	return r;
 }
 
-int nofile_set(uint64_t nofile, unsigned threads, uint64_t *ret)
+int nofile_set(uint64_t nofile, unsigned devices, unsigned threads,
+	       uint64_t *ret)
 {
 	uint64_t reserve = RESERVE + threads * RESERVE_PER_THREAD;
+	uint64_t min = devices * (reserve + GUEST_MIN);
 	uint64_t limit = 0;
 	int r;
 
@@ -81,13 +83,12 @@ int nofile_set(uint64_t nofile, unsigned threads, uint64_t *ret)
 		log_err("can't set the limit of open files: %s", strerror(-r));
 		return r;
 	}
-	if (limit < reserve + GUEST_MIN) {
+	if (limit < min) {
 		log_err("the limit of open files is too small: %llu, must be "
 			"at least %llu",
-			(unsigned long long)limit,
-			(unsigned long long)reserve + GUEST_MIN);
+			(unsigned long long)limit, (unsigned long long)min);
 		return -EMFILE;
 	}
-	*ret = limit - reserve;
+	*ret = limit / devices - reserve;
 	return 0;
 }

@@ -4,9 +4,10 @@
 #include <stdint.h>
 
 /* Set how many files may be open (RLIMIT_DEFAULT, 0: leave it) and return in
- * *ret how many of them the guest may have: the server keeps some, so that
- * a greedy guest doesn't take its memory and queues away. threads: that
- * serve requests. */
-int nofile_set(uint64_t nofile, unsigned threads, uint64_t *ret);
+ * *ret how many of them the guest of each device may have: the server keeps
+ * some, so that a greedy guest takes nobody's memory and queues away. threads:
+ * of each device, that serve requests. */
+int nofile_set(uint64_t nofile, unsigned devices, unsigned threads,
+	       uint64_t *ret);
 
 #endif

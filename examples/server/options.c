@@ -81,22 +81,25 @@ static const struct option long_options[] = {
 };
 
 static const char help_text[] =
-    "Usage: virtiofs-server --shared-dir DIR (--socket-path PATH | --fd N) "
+    "Usage: virtiofs-server --shared-dir DIR (--socket-path PATH | --fd N)... "
     "[OPTION]...\n"
     "Serve a directory as a virtio-fs device over vhost-user.\n"
     "\n"
     "  --shared-dir DIR        the directory to serve\n"
-    "  --socket-path PATH      listen on this socket\n"
-    "  --socket-group GROUP    the socket's group, which may then connect\n"
+    "  --socket-path PATH      listen on this socket; given several times, a\n"
+    "                          device on each\n"
+    "  --socket-group GROUP    the sockets' group, which may then connect\n"
     "  --fd N                  serve on this socket, listening or connected\n"
     "  --tag TAG               the device's name, at most 36 bytes; without\n"
-    "                          it the front-end gives one\n"
-    "  --queues N              request queues (default 1)\n"
+    "                          it the front-end gives one. One for all\n"
+    "                          sockets, or one for each in their order\n"
+    "  --queues N              request queues of each device (default 1)\n"
     "  --queue-size N          entries of a queue, a power of two, where the\n"
     "                          device decides (default 1024)\n"
     "  --packed                offer packed virtqueues\n"
-    "  --thread-pool-size N    threads that share the work of all queues;\n"
-    "                          0: each queue's own thread does (default 0)\n"
+    "  --thread-pool-size N    threads that share the work of a device's\n"
+    "                          queues; 0: each queue's own thread does "
+    "(default 0)\n"
     "  --cache MODE            auto, always, never or metadata (auto)\n"
     "  --allow-direct-io       honour O_DIRECT\n"
     "  --xattr                 serve extended attributes\n"
@@ -217,7 +220,36 @@ static int set_tag(struct options *o, const char *arg)
 			VIRTIOFS_TAG_MAX, len, arg);
 		return -EINVAL;
 	}
-	o->tag = arg;
+	if (o->tag_cnt == SOCKETS_MAX) {
+		log_err("--tag: more than %u", SOCKETS_MAX);
+		return -EINVAL;
+	}
+	o->sockets[o->tag_cnt++].tag = arg;
+	return 0;
+}
+
+/* path NULL: fd. */
+static int add_socket(struct options *o, const char *path, int fd)
+{
+	struct socket_opts *s = &o->sockets[o->socket_cnt];
+
+	if (o->socket_cnt == SOCKETS_MAX) {
+		log_err("more than %u sockets", SOCKETS_MAX);
+		return -EINVAL;
+	}
+	if (o->socket_cnt && !path != !o->sockets[0].path) {
+		log_err("--socket-path and --fd exclude each other");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < o->socket_cnt; i++) {
+		if (!path && o->sockets[i].fd == fd) {
+			log_err("--fd: %d is given twice", fd);
+			return -EINVAL;
+		}
+	}
+	s->path = path;
+	s->fd = fd;
+	o->socket_cnt++;
 	return 0;
 }
 
@@ -252,9 +284,7 @@ static int set_fd(struct options *o, const char *arg)
 	uint64_t v;
 	int r = parse_number("fd", arg, INT32_MAX, &v);
 
-	if (r == 0)
-		o->fd = (int)v;
-	return r;
+	return r < 0 ? r : add_socket(o, NULL, (int)v);
 }
 
 /* Options that only switch something. False: it has an argument. */
@@ -323,8 +353,7 @@ static int set_value(struct options *o, int opt, const char *arg)
 {
 	switch (opt) {
 	case OPT_SOCKET_PATH:
-		o->socket_path = arg;
-		return 0;
+		return add_socket(o, arg, -1);
 	case OPT_SOCKET_GROUP:
 		o->socket_group = arg;
 		return 0;
@@ -361,30 +390,38 @@ static int print_and_done(int opt)
 	return 1;
 }
 
-static int check(const struct options *o)
+/* One for all, or each its own. */
+static int share_tag(struct options *o)
+{
+	if (o->tag_cnt > 1 && o->tag_cnt != o->socket_cnt) {
+		log_err("--tag: %u of them for %u sockets", o->tag_cnt,
+			o->socket_cnt);
+		return -EINVAL;
+	}
+	for (unsigned i = o->tag_cnt; i < o->socket_cnt; i++)
+		o->sockets[i].tag = o->sockets[0].tag;
+	return 0;
+}
+
+static int check(struct options *o)
 {
 	if (!o->shared_dir) {
 		log_err("no directory to serve: --shared-dir is missing");
 		return -EINVAL;
 	}
-	if (!o->socket_path && o->fd < 0) {
+	if (!o->socket_cnt) {
 		log_err("no socket: --socket-path or --fd is missing");
 		return -EINVAL;
 	}
-	if (o->socket_path && o->fd >= 0) {
-		log_err("--socket-path and --fd exclude each other");
-		return -EINVAL;
-	}
-	if (o->socket_group && !o->socket_path) {
+	if (o->socket_group && !o->sockets[0].path) {
 		log_err("--socket-group needs --socket-path");
 		return -EINVAL;
 	}
-	return 0;
+	return share_tag(o);
 }
 
 static const struct options defaults = {
     .rlimit_nofile = RLIMIT_DEFAULT,
-    .fd = -1,
     .queues = 1,
     .queue_size = 1024,
     .log_level = LOG_INFO,

@@ -3,7 +3,7 @@
 #define SERVER_OPTIONS_H
 /* The command line. virtiofsd's names, meanings and defaults where it has
  * them; --queues, --queue-size, --packed, --stats and
- * --check-permissions are ours. */
+ * --check-permissions are ours, and so is more than one socket. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,13 +29,22 @@ enum handles_mode {
 
 #define RLIMIT_DEFAULT UINT64_MAX
 
+#define SOCKETS_MAX 64u
+
+/* Of one device. */
+struct socket_opts {
+	const char *path; /* NULL: fd */
+	int fd;
+	const char *tag; /* or NULL */
+};
+
 struct options {
-	const char *socket_path;
+	struct socket_opts sockets[SOCKETS_MAX];
+	unsigned socket_cnt;
+	unsigned tag_cnt;
 	const char *socket_group;
 	const char *shared_dir;
-	const char *tag;
 	uint64_t rlimit_nofile;
-	int fd;
 	unsigned thread_pool_size;
 	unsigned queues;
 	unsigned queue_size;

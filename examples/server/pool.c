@@ -46,7 +46,7 @@ static void *pool_thread(void *arg)
 		log_err("can't start a pool's thread: %s", strerror(-r));
 		exit(1);
 	}
-	stats_thread_start();
+	stats_thread_start(p->fs);
 	for (;;) {
 		pthread_mutex_lock(&p->lock);
 		req = take(p);

@@ -98,7 +98,7 @@ static void *queue_thread(void *arg)
 		log_err("can't start a queue's thread: %s", strerror(-r));
 		exit(1);
 	}
-	stats_thread_start();
+	stats_thread_start(q->fs);
 	for (;;) {
 		n = virtiofs_devq_pop(q->devq, reqs, BATCH);
 		if (n == -ESHUTDOWN)

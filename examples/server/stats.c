@@ -14,6 +14,7 @@
 struct stats {
 	_Atomic uint64_t done[OPCODES], failed[OPCODES];
 	_Atomic uint64_t read_bytes, written_bytes;
+	const struct fs *fs;
 	struct stats *next;
 };
 
@@ -21,11 +22,12 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct stats *all; /* under lock */
 static __thread struct stats *mine;
 
-void stats_thread_start(void)
+void stats_thread_start(const struct fs *fs)
 {
 	mine = calloc(1, sizeof(*mine));
 	if (!mine)
 		return;
+	mine->fs = fs;
 	pthread_mutex_lock(&lock);
 	mine->next = all;
 	all = mine;
@@ -81,11 +83,14 @@ static void print_latency(const struct virtiofs_device *dev, uint32_t opcode)
 	       us(virtiofs_hist_quantile(&h, 0.99)), us(h.max));
 }
 
-static void print_opcode(const struct virtiofs_device *dev, uint32_t i)
+static void print_opcode(const struct fs *fs, const struct virtiofs_device *dev,
+			 uint32_t i)
 {
 	uint64_t done = 0, failed = 0;
 
 	for (struct stats *s = all; s; s = s->next) {
+		if (s->fs != fs)
+			continue;
 		done += atomic_load_explicit(&s->done[i], memory_order_relaxed);
 		failed += atomic_load_explicit(&s->failed[i],
 					       memory_order_relaxed);
@@ -98,11 +103,13 @@ static void print_opcode(const struct virtiofs_device *dev, uint32_t i)
 	printf("\n");
 }
 
-static void print_bytes(void)
+static void print_bytes(const struct fs *fs)
 {
 	uint64_t rd = 0, wr = 0;
 
 	for (struct stats *s = all; s; s = s->next) {
+		if (s->fs != fs)
+			continue;
 		rd += atomic_load_explicit(&s->read_bytes,
 					   memory_order_relaxed);
 		wr += atomic_load_explicit(&s->written_bytes,
@@ -148,16 +155,19 @@ static bool print_queue(const struct virtiofs_device *dev, uint32_t idx)
 	return true;
 }
 
-void stats_print(const struct fs *fs, const struct virtiofs_device *dev)
+void stats_print(const char *name, const struct fs *fs,
+		 const struct virtiofs_device *dev)
 {
 	uint32_t queue = 0;
 
+	if (name)
+		printf("%s:\n", name);
 	while (print_queue(dev, queue))
 		queue++;
 	pthread_mutex_lock(&lock);
 	for (uint32_t i = 0; i < OPCODES; i++)
-		print_opcode(dev, i);
-	print_bytes();
+		print_opcode(fs, dev, i);
+	print_bytes(fs);
 	pthread_mutex_unlock(&lock);
 	printf("%-20s %12u\n%-20s %12u\n%-20s %12" PRIu64 "\n", "nodes",
 	       atomic_load(&fs->nodes.live), "open files",

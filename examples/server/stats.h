@@ -9,13 +9,15 @@
 struct fs;
 struct virtiofs_device;
 
-/* Without it a thread's requests are not counted. */
-void stats_thread_start(void);
+/* Without it a thread's requests are not counted. They are all of that fs. */
+void stats_thread_start(const struct fs *fs);
 void stats_count(uint32_t opcode, bool failed);
 void stats_read_bytes(uint64_t n);
 void stats_written_bytes(uint64_t n);
-/* One line per queue, and per opcode that was seen, to stdout. */
-void stats_print(const struct fs *fs, const struct virtiofs_device *dev);
+/* One line per queue, and per opcode that was seen, to stdout; before them the
+ * name, if there is one. */
+void stats_print(const char *name, const struct fs *fs,
+		 const struct virtiofs_device *dev);
 /* After all threads have ended. */
 void stats_free(void);
 
