@@ -106,7 +106,8 @@ static int serve(struct fs *fs, struct virtiofs_req *req)
 		return 0;
 	}
 	r = run(fs, req);
-	stats_count(opcode, r < 0);
+	if (r != OP_KEPT)
+		stats_count(opcode, r < 0);
 	return r < 0 ? virtiofs_req_error(req, r) : 0;
 }
 

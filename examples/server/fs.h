@@ -57,6 +57,7 @@ struct fs {
 	uint32_t timeout; /* seconds that names and attributes keep */
 	_Atomic uint32_t agreed;
 	_Atomic uint64_t fd_cnt;
+	_Atomic uint64_t waits_ended, waits_failed; /* for locks */
 	pthread_mutex_t threads_lock;
 	struct fs_thread *threads; /* under threads_lock */
 	struct slots nodes;

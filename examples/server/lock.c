@@ -148,9 +148,8 @@ static int set_lock(struct fs *fs, struct virtiofs_req *req, bool may_wait)
 		r = bsd_lock(fs, req, may_wait);
 	else
 		r = posix_lock(fs, req, may_wait);
-	/* The waiter's thread will reply. */
 	if (r == LOCK_WAITS)
-		return 0;
+		return OP_KEPT;
 	return r < 0 ? r : reply_bytes(req, NULL, 0);
 }
 

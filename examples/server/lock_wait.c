@@ -14,6 +14,7 @@
 #include "block.h"
 #include "handle.h"
 #include "lock_owner.h"
+#include "stats.h"
 
 #define STACK_SIZE (256u << 10)
 
@@ -95,6 +96,7 @@ static void *wait_thread(void *arg)
 	if (w->pub.result == 0)
 		note_taken(&w->job);
 	drop_references(w->fs, &w->job);
+	stats_count_wait(w->fs, w->pub.result < 0);
 	atomic_fetch_sub(&w->gate->waiting, 1);
 	w->gate->done(w->gate, &w->pub);
 	count_threads(-1);

@@ -3,10 +3,12 @@
 #define SERVER_OPS_H
 /*
  * The operations. Each returns a negative errno, which becomes the reply, or
- * 0 after it has replied, or has kept the request to reply later.
+ * 0 after it has replied, or OP_KEPT: it replies, and counts, later.
  */
 #include "fs.h"
 #include "node.h"
+
+#define OP_KEPT 1
 
 /* clang-format off */
 #define OPS(X) \

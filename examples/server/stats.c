@@ -53,6 +53,13 @@ void stats_count(uint32_t opcode, bool failed)
 		add(&mine->failed[i], 1);
 }
 
+void stats_count_wait(struct fs *fs, bool failed)
+{
+	atomic_fetch_add(&fs->waits_ended, 1);
+	if (failed)
+		atomic_fetch_add(&fs->waits_failed, 1);
+}
+
 void stats_read_bytes(uint64_t n)
 {
 	if (mine)
@@ -88,6 +95,10 @@ static void print_opcode(const struct fs *fs, const struct virtiofs_device *dev,
 {
 	uint64_t done = 0, failed = 0;
 
+	if (i == FUSE_SETLKW) {
+		done = atomic_load(&fs->waits_ended);
+		failed = atomic_load(&fs->waits_failed);
+	}
 	for (struct stats *s = all; s; s = s->next) {
 		if (s->fs != fs)
 			continue;

@@ -12,6 +12,8 @@ struct virtiofs_device;
 /* Without it a thread's requests are not counted. They are all of that fs. */
 void stats_thread_start(const struct fs *fs);
 void stats_count(uint32_t opcode, bool failed);
+/* A SETLKW that had to wait. From any thread. */
+void stats_count_wait(struct fs *fs, bool failed);
 void stats_read_bytes(uint64_t n);
 void stats_written_bytes(uint64_t n);
 /* One line per queue, and per opcode that was seen, to stdout; before them the

@@ -284,6 +284,44 @@ static void locks_of_a_guest_end_with_it(void **state)
 	assert_int_equal(prog_end(&p), 0);
 }
 
+/* By how they ended, not when they began to wait. */
+static void waits_for_locks_are_counted(void **state)
+{
+	for (unsigned pool = 0; pool < 2; pool++) {
+		struct program p = start("none", "--stats",
+					 pool ? "--thread-pool-size=2" : NULL);
+		struct guest a, b;
+		char out[8192];
+
+		make_file();
+		a = open_file(prog_connect(prog_sock));
+		b = open_file(prog_connect(sock2));
+		for (unsigned i = 0; i < 3; i++) {
+			struct waiter w;
+
+			assert_int_equal(lock(&a, FUSE_SETLK, F_WRLCK, 0), 0);
+			start_waiter(&w, b, 0);
+			if (i == 0) {
+				assert_int_equal(
+				    lock(&a, FUSE_SETLK, F_UNLCK, 0), 0);
+				assert_int_equal(end_waiter(&w), 0);
+				lock(&b, FUSE_SETLK, F_UNLCK, 0);
+				continue;
+			}
+			while (virtiofs_client_interrupt(b.c, FUSE_SETLKW) < 0)
+				sched_yield();
+			assert_int_equal(end_waiter(&w), -EINTR);
+		}
+		virtiofs_client_free(a.c);
+		virtiofs_client_free(b.c);
+		assert_int_equal(kill(p.pid, SIGTERM), 0);
+		prog_read_out(&p, out, sizeof(out), NULL);
+		assert_int_equal(prog_status(&p), 0);
+		assert_non_null(strstr(out, "\nSETLKW                          "
+					    "3  failed 2  us"));
+	}
+}
+
 /* ---- neither stalls the other ---- */
 
 static void *open_thread(void *arg)
@@ -490,6 +528,7 @@ int main(void)
 	    T(all_sockets_or_none),
 	    T(locks_exclude_each_other),
 	    T(locks_of_a_guest_end_with_it),
+	    T(waits_for_locks_are_counted),
 	    T(guest_that_blocks_blocks_itself),
 	    T(garbage_costs_its_connection_only),
 	    T(greedy_guest_leaves_files_to_the_other),
