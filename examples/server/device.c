@@ -28,6 +28,14 @@ static void on_log(void *log_data, int level, const char *line)
 		line);
 }
 
+static uint64_t features(const struct options *o)
+{
+	return VIRTIOFS_FEATURES_DEFAULT |
+	       (o->packed ? VIRTIOFS_F_RING_PACKED : 0) |
+	       (o->in_order ? VIRTIOFS_F_IN_ORDER : 0) |
+	       (o->ring_reset ? VIRTIOFS_F_RING_RESET : 0);
+}
+
 static int make_device(struct device *d, const struct options *o, unsigned idx,
 		       const struct listener *l)
 {
@@ -45,8 +53,7 @@ static int make_device(struct device *d, const struct options *o, unsigned idx,
 	    .num_request_queues = o->queues,
 	    .queue_size = o->queue_size,
 	    .flags = o->stats ? VIRTIOFS_DEVICE_LATENCY : 0,
-	    .features = VIRTIOFS_FEATURES_DEFAULT |
-			(o->packed ? VIRTIOFS_F_RING_PACKED : 0),
+	    .features = features(o),
 	    .log_level = log_level(),
 	    .log = on_log,
 	    .log_data = d,

@@ -37,6 +37,7 @@ struct fs_opts {
 	bool killpriv_v2;
 	bool preserve_noatime;
 	bool check_permissions;
+	bool in_order;	   /* what waits may hold up all after it */
 	uint64_t fd_limit; /* descriptors that the guest may hold */
 };
 

@@ -124,6 +124,7 @@ static int start_fs(struct server *s, struct device *d,
 	    .killpriv_v2 = o->killpriv_v2,
 	    .preserve_noatime = o->preserve_noatime,
 	    .check_permissions = o->check_permissions,
+	    .in_order = o->in_order,
 	    .fd_limit = fd_limit,
 	};
 	int r;

@@ -43,6 +43,8 @@ enum {
 	OPT_QUEUES,
 	OPT_QUEUE_SIZE,
 	OPT_PACKED,
+	OPT_IN_ORDER,
+	OPT_RING_RESET,
 	OPT_STATS,
 };
 
@@ -74,6 +76,8 @@ static const struct option long_options[] = {
     {"queues", required_argument, NULL, OPT_QUEUES},
     {"queue-size", required_argument, NULL, OPT_QUEUE_SIZE},
     {"packed", no_argument, NULL, OPT_PACKED},
+    {"in-order", no_argument, NULL, OPT_IN_ORDER},
+    {"ring-reset", no_argument, NULL, OPT_RING_RESET},
     {"stats", no_argument, NULL, OPT_STATS},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -97,6 +101,8 @@ static const char help_text[] =
     "  --queue-size N          entries of a queue, a power of two, where the\n"
     "                          device decides (default 1024)\n"
     "  --packed                offer packed virtqueues\n"
+    "  --in-order              offer to answer in the order of the requests\n"
+    "  --ring-reset            offer to reset a single queue\n"
     "  --thread-pool-size N    threads that share the work of a device's\n"
     "                          queues; 0: each queue's own thread does "
     "(default 0)\n"
@@ -318,6 +324,10 @@ static bool set_flag(struct options *o, int opt)
 		return o->syslog = true;
 	case OPT_PACKED:
 		return o->packed = true;
+	case OPT_IN_ORDER:
+		return o->in_order = true;
+	case OPT_RING_RESET:
+		return o->ring_reset = true;
 	case OPT_STATS:
 		return o->stats = true;
 	default:

@@ -2,7 +2,7 @@
 #ifndef SERVER_OPTIONS_H
 #define SERVER_OPTIONS_H
 /* The command line. virtiofsd's names, meanings and defaults where it has
- * them; --queues, --queue-size, --packed, --stats and
+ * them; --queues, --queue-size, --packed, --in-order, --ring-reset, --stats and
  * --check-permissions are ours, and so is more than one socket. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,6 +53,8 @@ struct options {
 	enum sandbox_mode sandbox;
 	enum handles_mode handles;
 	bool packed;
+	bool in_order;
+	bool ring_reset;
 	bool stats;
 	bool syslog;
 	bool xattr;

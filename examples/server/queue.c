@@ -53,12 +53,15 @@ static void reply_ended_waits(struct queue *q)
 	virtiofs_devq_flush(q->devq);
 }
 
-/* At most an eighth of the ring may wait for locks: the unlock must fit. */
+/* At most an eighth of the ring may wait for locks: the unlock must fit. Nobody
+ * may where whoever has the lock could wait for a reply behind it. */
 static void set_gate(struct queue *q)
 {
 	unsigned size = virtiofs_devq_size(q->devq);
 	unsigned max = size < 16 ? 1 : size / 8;
 
+	if (q->fs->opts.in_order)
+		max = 0;
 	if (atomic_load_explicit(&q->gate.max, memory_order_relaxed) != max)
 		atomic_store_explicit(&q->gate.max, max, memory_order_relaxed);
 }

@@ -104,6 +104,28 @@ static void read_only_is_read_only(void **state)
 	assert_int_equal(prog_end(&p), 0);
 }
 
+static void check_offer(const char *more, uint64_t bits)
+{
+	const uint64_t all = VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_IN_ORDER |
+			     VIRTIOFS_F_RING_RESET;
+	struct virtiofs_client_info info = {.size = sizeof(info)};
+	struct program p = prog_serve("none", more);
+	struct virtiofs_client *c = prog_connect(prog_sock);
+
+	assert_int_equal(virtiofs_client_get_info(c, &info), 0);
+	assert_int_equal(info.device_features & all, bits);
+	virtiofs_client_free(c);
+	assert_int_equal(prog_end(&p), 0);
+}
+
+static void features_are_offered_if_asked_for(void **state)
+{
+	check_offer(NULL, 0);
+	check_offer("--packed", VIRTIOFS_F_RING_PACKED);
+	check_offer("--in-order", VIRTIOFS_F_IN_ORDER);
+	check_offer("--ring-reset", VIRTIOFS_F_RING_RESET);
+}
+
 static void socket_of_a_live_server_is_left_alone(void **state)
 {
 	const char *args[] = {
@@ -223,6 +245,7 @@ int main(void)
 	    T(wrong_options_are_named),
 	    T(capabilities_are_printed_as_json),
 	    T(tag_is_told),
+	    T(features_are_offered_if_asked_for),
 	    T(read_only_is_read_only),
 	    T(socket_of_a_live_server_is_left_alone),
 	    T(stale_socket_is_replaced),

@@ -322,6 +322,34 @@ static void waits_for_locks_are_counted(void **state)
 	}
 }
 
+/* Whoever has the lock could wait for a reply behind the waiter's. */
+static void nobody_waits_for_a_lock_in_order(void **state)
+{
+	for (unsigned pool = 0; pool < 2; pool++) {
+		struct program p = start("none", "--in-order",
+					 pool ? "--thread-pool-size=2" : NULL);
+		struct guest a, b;
+
+		make_file();
+		a = open_file(prog_connect(prog_sock));
+		b = open_file(prog_connect(sock2));
+		for (unsigned i = 0; i < 2; i++) {
+			uint32_t bsd = i ? FUSE_LK_FLOCK : 0;
+
+			assert_int_equal(lock(&a, FUSE_SETLKW, F_WRLCK, bsd),
+					 0);
+			assert_int_equal(lock(&b, FUSE_SETLKW, F_WRLCK, bsd),
+					 -ENOLCK);
+			assert_int_equal(lock(&a, FUSE_SETLK, F_UNLCK, bsd), 0);
+			assert_int_equal(lock(&b, FUSE_SETLKW, F_WRLCK, bsd),
+					 0);
+		}
+		virtiofs_client_free(a.c);
+		virtiofs_client_free(b.c);
+		assert_int_equal(prog_end(&p), 0);
+	}
+}
+
 /* ---- neither stalls the other ---- */
 
 static void *open_thread(void *arg)
@@ -529,6 +557,7 @@ int main(void)
 	    T(locks_exclude_each_other),
 	    T(locks_of_a_guest_end_with_it),
 	    T(waits_for_locks_are_counted),
+	    T(nobody_waits_for_a_lock_in_order),
 	    T(guest_that_blocks_blocks_itself),
 	    T(garbage_costs_its_connection_only),
 	    T(greedy_guest_leaves_files_to_the_other),
