@@ -256,7 +256,9 @@ class Mount(MountCase):
     def test_signal_while_the_server_hangs(self):
         self.serve()
         self.mount()
+        os.stat(self.mnt)  # INIT is over
         self.server.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.server.pid, os.WSTOPPED)  # all its threads
         p = self.helper('import errno, os, sys\ntry:\n    os.stat(sys.argv[1])\n'
                         'except OSError as e:\n    print(errno.errorcode[e.errno])',
                         self.mnt + '/f')
