@@ -186,8 +186,9 @@ struct virtiofs_op {
 };
 
 /* With -ETIMEDOUT: the device still holds the buffers. One more follows, with
- * the same error, when it gave them back; what its reply granted (a lookup, a
- * handle, a lock) the library gives back too. */
+ * the same error, when it gave them back, or with the error that its queue
+ * ended with; what its reply granted (a lookup, a handle, a lock) the library
+ * gives back too. */
 #define VIRTIOFS_RESULT_MORE (1u << 0)
 struct virtiofs_result {
 	uint64_t user_data;

@@ -62,7 +62,9 @@ struct virtiofs_device_ops {
 	 * Runs in the thread that serves hiprio or dispatch; the owner may be
 	 * replying at this moment: only wake it. req's memory stays valid until
 	 * this returns, not longer. An interrupt that came before its request
-	 * is told by virtiofs_req_interrupted() alone. NULL: ignored. */
+	 * is told by virtiofs_req_interrupted() alone; with a queue of your own
+	 * this may run before the pop that hands out req returns. NULL:
+	 * ignored. */
 	void (*interrupt)(struct virtiofs_req *req, void *userdata);
 	/* Change what FUSE_INIT answers; NULL: the answer from opts. */
 	void (*init)(const struct fuse_init_in *in, struct fuse_init_out *out,

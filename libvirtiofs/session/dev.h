@@ -273,8 +273,6 @@ int vtfs_device_init_fds(struct virtiofs_device *dev);
 void vtfs_device_fini_fds(struct virtiofs_device *dev);
 
 /* ---- devq.c ---- */
-unsigned vtfs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
-		       unsigned max);
 void vtfs_devq_flush(struct virtiofs_devq *q);
 /* 1: pop would find something. */
 int vtfs_devq_arm(struct virtiofs_devq *q);

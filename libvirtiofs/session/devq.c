@@ -134,17 +134,17 @@ static void catch_interrupt(struct virtiofs_devq *q, struct vtfs_slot *s)
 		vtfs_slot_interrupt(s);
 }
 
-static struct virtiofs_req *hand_out(struct virtiofs_devq *q,
-				     struct vtfs_slot *s)
+static void hand_out(struct virtiofs_devq *q, struct virtiofs_req *req)
 {
+	struct vtfs_slot *s = vtfs_container_of(req, struct vtfs_slot, req);
+
 	catch_interrupt(q, s);
 	vtfs_slot_hand(s);
 	VTFS_PROBE(request__begin, q->index, s->in.unique, s->in.opcode,
 		   s->in.nodeid);
-	return &s->req;
 }
 
-/* To the program, or to an end here: then NULL. */
+/* For the program; or it ends here: then NULL. */
 static struct virtiofs_req *route(struct virtiofs_devq *q, struct vtfs_slot *s,
 				  unsigned *budget)
 {
@@ -155,7 +155,7 @@ static struct virtiofs_req *route(struct virtiofs_devq *q, struct vtfs_slot *s,
 			return NULL;
 		}
 		if (!s->op || s->op->opcode != FUSE_INTERRUPT)
-			return hand_out(q, s);
+			return &s->req;
 		end_interrupt(q, s);
 	} else {
 		if (s->verdict == VTFS_VERDICT_ERROR)
@@ -196,8 +196,10 @@ static unsigned take_batch(struct virtiofs_devq *q, struct vtfs_slot **slots,
 	return n;
 }
 
-unsigned vtfs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
-		       unsigned max)
+/* Requests that are still to be handed out, one by one: an interrupt tells the
+ * program only of what it has seen. */
+static unsigned pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
+		    unsigned max)
 {
 	struct vtfs_slot *slots[BATCH];
 	struct virtiofs_req *req;
@@ -240,10 +242,12 @@ unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max)
 	unsigned n;
 
 	q->batching = true;
-	n = vtfs_devq_pop(q, reqs, vtfs_min_u32(max, VTFS_SERVE_MAX));
-	for (unsigned i = 0; i < n; i++)
+	n = pop(q, reqs, vtfs_min_u32(max, VTFS_SERVE_MAX));
+	for (unsigned i = 0; i < n; i++) {
+		hand_out(q, reqs[i]);
 		if (q->dev->ops.request(reqs[i]) < 0)
 			vtfs_stat_add(&q->taking.reply_faults, 1);
+	}
 	vtfs_devq_flush(q);
 	q->batching = batching;
 	return n;
@@ -259,10 +263,15 @@ static bool is_stopped(const struct virtiofs_device *dev)
 int virtiofs_devq_pop(struct virtiofs_devq *q, struct virtiofs_req **reqs,
 		      unsigned max)
 {
+	unsigned n;
+
 	if (is_stopped(q->dev))
 		return vtfs_fail(-ESHUTDOWN, "queue %u: the device was stopped",
 				 q->index);
-	return (int)vtfs_devq_pop(q, reqs, max > INT32_MAX ? INT32_MAX : max);
+	n = pop(q, reqs, max > INT32_MAX ? INT32_MAX : max);
+	for (unsigned i = 0; i < n; i++)
+		hand_out(q, reqs[i]);
+	return (int)n;
 }
 
 int virtiofs_devq_dispatch(struct virtiofs_devq *q)

@@ -264,6 +264,26 @@ static void interrupt_that_overtakes_waits(void **state)
 		assert_int_equal(virtiofs_req_error(p->reqs[i], -EINTR), 0);
 }
 
+/* Both are taken off a queue at once, the INTERRUPT on the wrong one: the
+ * program is told of no request that it has not seen. */
+static void interrupt_behind_its_target_is_told_with_it(void **state)
+{
+	struct program *p = *state;
+	const uint64_t unique = UNIQUE(0);
+
+	p->keep = true;
+	send_frame(p, 1, 0, FUSE_STATFS, "", 0, 200);
+	put_frame(p, 10, FUSE_INTERRUPT, &unique, 8);
+	frame_of(p, 10)->unique = unique | 1;
+	post_cell(p, 1, 10, 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 10), 1);
+	assert_int_equal(p->cnt, 1);
+	assert_int_equal(p->interrupts, 0);
+	assert_true(virtiofs_req_interrupted(p->reqs[0]));
+	assert_int_equal(virtiofs_req_error(p->reqs[0], -EINTR), 0);
+}
+
 /* More than are remembered: none is waited for, none is lost as a chain. */
 static void interrupts_of_nothing_are_bounded(void **state)
 {
@@ -343,6 +363,7 @@ int main(void)
 	    T(wrong_queue_is_served_and_noted),
 	    T(interrupt_finds_its_target_and_returns_at_once),
 	    T(interrupt_that_overtakes_waits),
+	    T(interrupt_behind_its_target_is_told_with_it),
 	    T(interrupts_of_nothing_are_bounded),
 	    T(interrupt_after_the_reply_hits_nobody),
 	    T(lock_waiters_leave_room_for_the_unlock),
