@@ -18,6 +18,9 @@ extern "C" {
 #define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)
 /* Measure latencies: reads a clock twice for each request. */
 #define VIRTIOFS_CLIENT_LATENCY (1u << 2)
+/* The device needs not call: its replies are looked for, at intervals of 20 us
+ * to 1 ms while requests are with it. So are those of devices that can't. */
+#define VIRTIOFS_CLIENT_POLL (1u << 3)
 
 /* Which request queue a call goes by, of those that nobody took. Whatever it
  * is, a call on a node goes behind those on the same node that timed out and

@@ -19,6 +19,16 @@
 /* Orders earlier stores before later loads; say at each use which ones. */
 #define vtfs_fence_full() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
+/* Orders earlier stores to memory before a later store to a device's register,
+ * for devices that are not ordered as CPUs are (VIRTIO_F_ORDER_PLATFORM). */
+#if defined(__x86_64__)
+#define vtfs_fence_dma() __asm__ volatile("sfence" ::: "memory")
+#elif defined(__aarch64__)
+#define vtfs_fence_dma() __asm__ volatile("dsb st" ::: "memory")
+#else
+#define vtfs_fence_dma() __sync_synchronize()
+#endif
+
 /* Polite busy waiting. */
 #if defined(__x86_64__) || defined(__i386__)
 #define vtfs_cpu_relax() __builtin_ia32_pause()

@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "base/shared.h"
 
-#define QUEUE_SIZE_MIN	   4u /* header, data, reply header, room */
 #define QUEUE_SIZE_DEFAULT 128u
 #define BOUNCE_DEFAULT	   (1u << 20)
 #define BOUNCE_MAX	   (1ULL << 32)
@@ -57,14 +56,15 @@ static int check_opts(const struct virtiofs_client_opts *o)
 	bool packed = o->features & VIRTIOFS_F_RING_PACKED;
 
 	if (o->flags & ~(VIRTIOFS_CLIENT_RAW_INIT | VIRTIOFS_CLIENT_NONBLOCK |
-			 VIRTIOFS_CLIENT_LATENCY))
+			 VIRTIOFS_CLIENT_LATENCY | VIRTIOFS_CLIENT_POLL))
 		return vtfs_fail(-EINVAL, "unknown client flags %#x", o->flags);
 	if (o->num_request_queues > VTFS_CLIENT_QUEUES_MAX)
 		return vtfs_fail(-EINVAL, "%u request queues, at most %u",
 				 o->num_request_queues, VTFS_CLIENT_QUEUES_MAX);
-	if (o->queue_size < QUEUE_SIZE_MIN || o->queue_size > VTFS_VQ_NUM_MAX)
+	if (o->queue_size < VTFS_CLIENT_QUEUE_MIN ||
+	    o->queue_size > VTFS_VQ_NUM_MAX)
 		return vtfs_fail(-EINVAL, "queue size %u, not %u to %u",
-				 o->queue_size, QUEUE_SIZE_MIN,
+				 o->queue_size, VTFS_CLIENT_QUEUE_MIN,
 				 VTFS_VQ_NUM_MAX);
 	if (!packed && !vtfs_is_pow2(o->queue_size))
 		return vtfs_fail(-EINVAL, "queue size %u is no power of two",
@@ -203,6 +203,7 @@ int virtiofs_client_new(struct virtiofs_client **ret,
 	}
 	c->t = t;
 	c->ep_fd = c->wake_fd = c->hi.kick_fd = c->hi.call_fd = -1;
+	vtfs_line_init(&c->hi.line, -1);
 	c->share.fd = -1;
 	pthread_mutex_init(&c->tlock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
@@ -299,7 +300,7 @@ int virtiofs_client_get_info(const struct virtiofs_client *c,
 	info.protocol_features = c->t->cli->protocol_features(c->t);
 	info.device_request_queues = c->device_queues;
 	info.request_queues = c->queue_cnt;
-	info.queue_size = c->opts.queue_size;
+	info.queue_size = c->ring_num;
 	info.max_write = c->init.max_write;
 	info.max_pages = c->init.max_pages;
 	info.fuse_minor = c->init.proto.minor;

@@ -31,6 +31,7 @@
 #include "transport/transport.h"
 
 #define VTFS_CLIENT_QUEUES_MAX 256u
+#define VTFS_CLIENT_QUEUE_MIN  4u /* header, data, reply header, room */
 
 enum vtfs_client_state {
 	VTFS_CLIENT_NEW, /* never started */
@@ -82,6 +83,7 @@ struct vtfs_hiprio {
 	uint64_t seq;
 	struct virtiofs_queue_stats stats; /* read by any */
 	int kick_fd, call_fd;
+	struct vtfs_line line;
 };
 
 struct virtiofs_client {
@@ -104,6 +106,7 @@ struct virtiofs_client {
 	char tag[VIRTIOFS_TAG_MAX + 4];
 	uint32_t device_queues;
 	unsigned queue_cnt;		/* request queues in use */
+	uint32_t ring_num;		/* descriptors of each ring */
 	struct vtfs_queue_setup *setup; /* of hiprio and request queues */
 	struct vtfs_cslot *init_slot;	/* our INIT, until it is answered */
 	struct virtiofs_cliq *queues;	/* opts.num_request_queues of them */
@@ -135,7 +138,6 @@ static inline bool vtfs_client_running(const struct virtiofs_client *c)
 #define VTFS_WAIT_CALL	    2u
 int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag);
 void vtfs_fd_forget(int ep, int fd);
-void vtfs_fd_kick(int fd);	     /* an eventfd that the peer shares */
 int vtfs_ms_left(uint64_t deadline); /* -1: for ever */
 /* The peer is gone: state, and every owner is woken. */
 void vtfs_client_lost(struct virtiofs_client *c, int error);
@@ -187,6 +189,8 @@ int vtfs_client_layout(struct virtiofs_client *c);
 int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq);
 /* The next queue of them to the device. */
 int vtfs_client_start_queues(struct virtiofs_client *c);
+/* One of them; -EAGAIN as the transport. */
+int vtfs_client_begin_queue(struct virtiofs_client *c, unsigned vq);
 /* client_init.c */
 /* The library's own INIT: sent, then -EAGAIN until it is answered. */
 int vtfs_client_init_send(struct virtiofs_client *c);

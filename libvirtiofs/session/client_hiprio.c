@@ -59,6 +59,7 @@ void vtfs_hiprio_fini(struct virtiofs_client *c)
 {
 	struct vtfs_hiprio *hi = &c->hi;
 
+	vtfs_line_close(&hi->line, c->ep_fd);
 	vtfs_vq_drv_free(hi->vq);
 	free(hi->slots);
 	vtfs_forgets_free(&hi->parked);
@@ -127,6 +128,7 @@ void vtfs_hiprio_close(struct virtiofs_client *c, int error)
 	vtfs_vq_drv_free(hi->vq);
 	hi->vq = NULL;
 	hi->area = NULL;
+	vtfs_line_close(&hi->line, c->ep_fd);
 	pthread_mutex_unlock(&hi->lock);
 }
 
@@ -307,6 +309,7 @@ static void collect(struct virtiofs_client *c)
 		}
 		if (r <= 0)
 			return;
+		vtfs_line_heard(&hi->line);
 		hi->posted--;
 		hs = hi->slots[token];
 		hi->slots[token].next = hi->free;
@@ -342,11 +345,14 @@ static void hiprio_run(struct virtiofs_client *c)
 		if (vtfs_vq_drv_publish(hi->vq) > 0) {
 			VTFS_PROBE(kick, VIRTIOFS_QUEUE_HIPRIO);
 			vtfs_stat_add(&hi->stats.kicks, 1);
-			vtfs_fd_kick(hi->kick_fd);
+			vtfs_doorbell_ring(&hi->line.bell,
+					   vtfs_vq_drv_pos(hi->vq));
 		}
 		/* Here, for this may be the last call for long: the fd has to
 		 * tell. */
 	} while (hears(hi) && vtfs_vq_drv_arm(hi->vq));
+	if (hears(hi))
+		vtfs_line_look_later(&hi->line);
 	vtfs_store_once(&hi->pending,
 			hi->posted || hi->parked.cnt || hi->intr_waiting);
 }
@@ -370,6 +376,8 @@ int vtfs_hiprio_arm(struct virtiofs_client *c)
 	pthread_mutex_lock(&c->hi.lock);
 	if (!c->hi.dead)
 		r = vtfs_vq_drv_arm(c->hi.vq);
+	if (!c->hi.dead && !r)
+		vtfs_line_look_later(&c->hi.line);
 	pthread_mutex_unlock(&c->hi.lock);
 	return r;
 }

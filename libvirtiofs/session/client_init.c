@@ -153,7 +153,7 @@ void vtfs_client_init_seen(struct virtiofs_client *c, struct vtfs_cslot *s)
 	int r;
 
 	room_copy(s, &out, len, false);
-	r = vtfs_init_reply(&out, len, &c->init_in, c->opts.queue_size,
+	r = vtfs_init_reply(&out, len, &c->init_in, c->ring_num,
 			    &c->init);
 	if (r < 0) {
 		s->error = r;

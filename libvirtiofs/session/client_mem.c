@@ -33,7 +33,7 @@ struct queue_place {
 
 static uint32_t indirect_max(const struct virtiofs_client *c)
 {
-	uint32_t num = c->opts.queue_size;
+	uint32_t num = c->ring_num;
 	uint32_t most = INDIRECT_BYTES_MAX / (16 * num);
 
 	if (!(c->features & VIRTIOFS_F_INDIRECT_DESC))
@@ -45,13 +45,14 @@ static uint32_t indirect_max(const struct virtiofs_client *c)
 static int place_queue(const struct virtiofs_client *c, struct cursor *cur,
 		       bool hiprio, struct queue_place *ret)
 {
-	uint32_t num = c->opts.queue_size;
-	size_t slots = hiprio
-			   ? (size_t)num * VTFS_HISLOT_BYTES
-			   : ((size_t)num + c->opts.backlog) * VTFS_SLOT_BYTES;
+	uint32_t num = c->ring_num;
+	size_t slots = (size_t)c->opts.queue_size;
 	struct vtfs_vq_areas a;
 	int r;
 
+	/* As many as were made with the queue, whatever the ring's size. */
+	slots = hiprio ? slots * VTFS_HISLOT_BYTES
+		       : (slots + c->opts.backlog) * VTFS_SLOT_BYTES;
 	r = vtfs_vq_areas(&a, vtfs_features_vq_flags(c->features), num);
 	if (r < 0)
 		return r;
@@ -147,12 +148,14 @@ static void fill_setup(struct virtiofs_client *c, unsigned i,
 	memset(s, 0, sizeof(*s));
 	memset(conf, 0, sizeof(*conf));
 	s->vq = (uint16_t)i;
-	s->num = conf->num = c->opts.queue_size;
+	s->num = conf->num = c->ring_num;
 	s->desc = peer + p->desc;
 	s->driver = peer + p->driver;
 	s->device = peer + p->device;
 	s->kick_fd = i ? c->queues[i - 1].kick_fd : c->hi.kick_fd;
 	s->call_fd = i ? c->queues[i - 1].call_fd : c->hi.call_fd;
+	if (c->opts.flags & VIRTIOFS_CLIENT_POLL)
+		s->call_fd = -1;
 	s->enabled = true;
 	if (c->features & VIRTIOFS_F_RING_PACKED)
 		s->avail_base = s->used_base = 0x8000;
@@ -206,12 +209,24 @@ int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq)
 	return layout(c, vq, vq);
 }
 
+int vtfs_client_begin_queue(struct virtiofs_client *c, unsigned vq)
+{
+	struct virtiofs_cliq *q = vq ? &c->queues[vq - 1] : NULL;
+	int r = c->t->cli->start_queue(c->t, &c->setup[vq]);
+
+	if (r < 0)
+		return r;
+	if (!q)
+		return vtfs_line_open(&c->hi.line, c, vq, c->ep_fd);
+	return vtfs_line_open(&q->line, c, vq, q->taken ? q->ep_fd : c->ep_fd);
+}
+
 int vtfs_client_start_queues(struct virtiofs_client *c)
 {
 	int r;
 
 	for (; c->substep <= c->queue_cnt; c->substep++) {
-		r = c->t->cli->start_queue(c->t, &c->setup[c->substep]);
+		r = vtfs_client_begin_queue(c, c->substep);
 		if (r < 0)
 			return r;
 	}

@@ -111,6 +111,7 @@ static int step_driver(struct virtiofs_client *c)
 static int step_get_features(struct virtiofs_client *c)
 {
 	uint64_t want = c->opts.features | VIRTIOFS_F_VERSION_1;
+	uint64_t own = 0;
 	int r = c->t->cli->get_features(c->t, &c->offered);
 
 	if (r < 0)
@@ -119,7 +120,9 @@ static int step_get_features(struct virtiofs_client *c)
 		return vtfs_fail(-EOPNOTSUPP,
 				 "%s: a legacy device, without VERSION_1",
 				 c->t->name);
-	c->features = c->offered & want & FEATURES_KNOWN;
+	if (c->t->cli->own_features)
+		own = c->t->cli->own_features(c->t, want);
+	c->features = c->offered & ((want & FEATURES_KNOWN) | own);
 	if (!(c->features & VIRTIOFS_F_RING_PACKED) &&
 	    !vtfs_is_pow2(c->opts.queue_size))
 		return vtfs_fail(-EINVAL, "queue size %u is no power of two",
@@ -218,12 +221,26 @@ static int step_config(struct virtiofs_client *c)
 	}
 }
 
+/* How many there are, and how long their rings may be. */
 static int step_queues(struct virtiofs_client *c)
 {
 	uint32_t cnt = c->opts.num_request_queues;
+	uint32_t max = VTFS_VQ_NUM_MAX;
+	int r = 0;
 
 	if (c->device_queues)
 		cnt = vtfs_min_u32(cnt, c->device_queues);
+	if (c->t->cli->queue_max)
+		r = c->t->cli->queue_max(c->t, cnt + 1, &max);
+	if (r < 0)
+		return r;
+	if (max < VTFS_CLIENT_QUEUE_MIN)
+		return vtfs_fail(-EPROTO, "%s: queues of %u entries",
+				 c->t->name, max);
+	c->ring_num = vtfs_min_u32(c->opts.queue_size, max);
+	while (!(c->features & VIRTIOFS_F_RING_PACKED) &&
+	       !vtfs_is_pow2(c->ring_num))
+		c->ring_num &= c->ring_num - 1;
 	c->queue_cnt = cnt;
 	return 0;
 }
@@ -351,7 +368,7 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 
 static int op_start_queue(struct virtiofs_client *c, unsigned vq)
 {
-	return c->t->cli->start_queue(c->t, &c->setup[vq]);
+	return vtfs_client_begin_queue(c, vq);
 }
 
 int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,

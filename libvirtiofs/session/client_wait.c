@@ -40,15 +40,6 @@ void vtfs_fd_forget(int ep, int fd)
 	epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
 }
 
-void vtfs_fd_kick(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-	/* Not writable: the peer filled it, and so it is signalled. */
-	if (poll(&p, 1, 0) == 1 && p.revents & POLLOUT)
-		vtfs_evfd_signal(fd);
-}
-
 int vtfs_ms_left(uint64_t deadline)
 {
 	uint64_t now;

@@ -49,6 +49,11 @@ static int take(struct virtiofs_cliq *q)
 			  VTFS_WAIT_CALL);
 	if (r < 0)
 		return r;
+	r = vtfs_line_move(&q->line, c->ep_fd, q->ep_fd);
+	if (r < 0) {
+		vtfs_fd_forget(q->ep_fd, q->call_fd);
+		return r;
+	}
 	vtfs_fd_forget(c->ep_fd, q->call_fd);
 	q->taken = true;
 	return 0;
@@ -85,6 +90,11 @@ static int release(struct virtiofs_cliq *q)
 			  VTFS_WAIT_CALL);
 	if (r < 0)
 		return r;
+	r = vtfs_line_move(&q->line, q->ep_fd, c->ep_fd);
+	if (r < 0) {
+		vtfs_fd_forget(c->ep_fd, q->call_fd);
+		return r;
+	}
 	vtfs_fd_forget(q->ep_fd, q->call_fd);
 	q->taken = false;
 	return 0;

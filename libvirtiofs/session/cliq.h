@@ -35,6 +35,7 @@
 #include "base/stats.h"
 #include "fuse/reply.h"
 #include "mem/pool.h"
+#include "session/client_line.h"
 #include "vq/vq.h"
 
 #define VTFS_SLOT_IN	    0u /* header, arguments, small data */
@@ -110,7 +111,7 @@ struct vtfs_slots { /* list of slots, by number */
 struct virtiofs_cliq {
 	struct virtiofs_client *c;
 	unsigned index;	     /* its number, and its virtqueue's */
-	uint32_t num;	     /* descriptors */
+	uint32_t num;	     /* descriptors of its ring, at most */
 	uint32_t slot_cnt;   /* num and the backlog */
 	struct vtfs_vq *vq;  /* NULL until it runs */
 	unsigned char *area; /* slots' shared memory, NULL with vq */
@@ -133,6 +134,7 @@ struct virtiofs_cliq {
 	struct virtiofs_hist *latency; /* by opcode */
 	int dead;		       /* 0, or what every op gets */
 	int kick_fd, call_fd;	       /* the peer shares these: never read */
+	struct vtfs_line line;
 	int ep_fd, wake_fd, timer_fd;
 	bool armed;
 	bool taken; /* client's lock */

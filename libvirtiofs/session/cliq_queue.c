@@ -44,6 +44,7 @@ int vtfs_cliq_init(struct virtiofs_cliq *q, struct virtiofs_client *c,
 	q->num = c->opts.queue_size;
 	q->slot_cnt = q->num + c->opts.backlog;
 	q->kick_fd = q->call_fd = q->wake_fd = q->timer_fd = q->ep_fd = -1;
+	vtfs_line_init(&q->line, -1);
 	r = vtfs_bounce_new(&q->bounce, (uint32_t)pages);
 	if (r < 0)
 		return r;
@@ -70,8 +71,14 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+static void close_line(struct virtiofs_cliq *q)
+{
+	vtfs_line_close(&q->line, q->taken ? q->ep_fd : q->c->ep_fd);
+}
+
 void vtfs_cliq_fini(struct virtiofs_cliq *q)
 {
+	close_line(q);
 	vtfs_vq_drv_free(q->vq);
 	for (uint32_t i = 0; q->slots && i < q->slot_cnt; i++)
 		if (q->slots[i].parts != q->slots[i].parts_small)
@@ -102,6 +109,7 @@ int vtfs_cliq_open(struct virtiofs_cliq *q, const struct vtfs_vq_conf *conf,
 	if (r < 0)
 		return r;
 	slots = VTFS_ALIGN_UP(slots, (size_t)VTFS_PAGE);
+	q->num = conf->num;
 	q->area = area;
 	q->area_peer = area_peer;
 	q->armed = false;
@@ -159,6 +167,7 @@ void vtfs_cliq_fail(struct virtiofs_cliq *q, int error)
 void vtfs_cliq_close(struct virtiofs_cliq *q, int error)
 {
 	vtfs_cliq_fail(q, error);
+	close_line(q);
 	vtfs_vq_drv_free(q->vq);
 	q->vq = NULL;
 	q->area = NULL;
@@ -327,7 +336,7 @@ void vtfs_cliq_push(struct virtiofs_cliq *q)
 	if (vtfs_vq_drv_publish(q->vq) > 0) {
 		VTFS_PROBE(kick, q->index);
 		vtfs_stat_add(&q->stats.kicks, 1);
-		vtfs_fd_kick(q->kick_fd);
+		vtfs_doorbell_ring(&q->line.bell, vtfs_vq_drv_pos(q->vq));
 	}
 }
 
@@ -351,6 +360,7 @@ static struct vtfs_cslot *collect(struct virtiofs_cliq *q)
 		queue_break(q);
 	if (r <= 0)
 		return NULL;
+	vtfs_line_heard(&q->line);
 	s = &q->slots[token];
 	slot_unpost(q, s);
 	vtfs_slot_finish(q, s, len);
@@ -483,5 +493,7 @@ int vtfs_cliq_wait(struct virtiofs_cliq *q)
 	}
 	if (q->taken)
 		set_timer(q);
+	if (q->posted)
+		vtfs_line_look_later(&q->line);
 	return 0;
 }

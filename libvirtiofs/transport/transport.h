@@ -32,6 +32,7 @@
 
 #include "base/log.h"
 #include "mem/table.h"
+#include "transport/doorbell.h"
 
 /* Virtio bits that every session knows about (virtio 1.4, 6). */
 #define VTFS_F_NOTIFICATION    (1ULL << 0) /* virtio-fs: queue 1 notifies */
@@ -48,7 +49,7 @@ struct vtfs_queue_setup {
 	uint16_t avail_base; /* as in struct vtfs_vq_conf */
 	uint16_t used_base;
 	int kick_fd; /* client to device; -1: none, poll */
-	int call_fd; /* device to client; -1: none */
+	int call_fd; /* device to client; -1: none, the client polls */
 	/* Device half: not 0: a call is this ioctl on call_fd, with the
 	 * address of a uint32_t that is vq. */
 	unsigned long call_ioctl;
@@ -132,6 +133,16 @@ struct vtfs_cli_sink {
 	const struct vtfs_log *log;
 };
 
+/* How a queue that was started is told of chains, and tells of used ones. */
+struct vtfs_queue_line {
+	struct vtfs_doorbell doorbell;
+	/* Its calls come by this eventfd, not by setup's call_fd, because
+	 * several share a vector; the transport's, until the queue ends. -1:
+	 * by call_fd. */
+	int shared_fd;
+	bool mute; /* it does not call: to be polled */
+};
+
 struct vtfs_cli_ops {
 	int (*attach)(struct virtiofs_transport *t, struct vtfs_cli_sink *sink);
 	/* Reach the peer, or reach it again after -ENOTCONN. */
@@ -157,6 +168,18 @@ struct vtfs_cli_ops {
 	/* Afterwards the device touches nothing of that queue. */
 	int (*stop_queue)(struct virtiofs_transport *t, unsigned vq);
 	uint64_t (*protocol_features)(struct virtiofs_transport *t);
+	/* The rest may be NULL, and never waits. */
+	/* Virtio bits that belong to the transport: those to accept wherever
+	 * the device offers them, given what the program asks for. NULL: 0. */
+	uint64_t (*own_features)(struct virtiofs_transport *t, uint64_t asked);
+	/* The most entries that any of the first cnt virtqueues may have,
+	 * which is asked for before the rings are made; as other ops it may
+	 * return -EAGAIN. NULL: any number. */
+	int (*queue_max)(struct virtiofs_transport *t, unsigned cnt,
+			 uint32_t *ret);
+	/* After start_queue. NULL: kick_fd and call_fd. */
+	void (*queue_line)(struct virtiofs_transport *t, unsigned vq,
+			   struct vtfs_queue_line *ret);
 };
 
 /* Embedded at the start of each transport. */

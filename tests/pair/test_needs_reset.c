@@ -37,7 +37,7 @@ static void spoil(struct virtiofs_client *c)
 				 htole16((uint16_t)(vq->drv.next + 5000)),
 				 __ATOMIC_RELEASE);
 	}
-	vtfs_fd_kick(c->queues[0].kick_fd);
+	vtfs_doorbell_ring(&c->queues[0].line.bell, 0);
 }
 
 static void wait_for_the_end(struct virtiofs_client *c)

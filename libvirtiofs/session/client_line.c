@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a queue tells its device of requests, and hears of replies. */
+#include "session/client_line.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "session/client.h"
+
+#define PAUSE_MIN_NS 20000u
+#define PAUSE_MAX_NS 1000000u
+
+void vtfs_line_init(struct vtfs_line *l, int kick_fd)
+{
+	*l = (struct vtfs_line){
+	    .bell = {.kind = VTFS_DOORBELL_FD, .fd = kick_fd},
+	    .ear = -1,
+	};
+}
+
+static int make_ear(struct vtfs_line *l, int shared_fd)
+{
+	if (l->mute)
+		l->ear = timerfd_create(CLOCK_MONOTONIC,
+					TFD_CLOEXEC | TFD_NONBLOCK);
+	else if (shared_fd >= 0)
+		l->ear = fcntl(shared_fd, F_DUPFD_CLOEXEC, 3);
+	else
+		return 0;
+	if (l->ear < 0)
+		return vtfs_fail_sys(-errno, "a queue's descriptor");
+	return 0;
+}
+
+int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c, unsigned vq,
+		   int ep)
+{
+	const struct vtfs_queue_setup *s = &c->setup[vq];
+	struct vtfs_queue_line got = {
+	    .doorbell = {.kind = VTFS_DOORBELL_FD, .fd = s->kick_fd},
+	    .shared_fd = -1,
+	    .mute = s->call_fd < 0,
+	};
+	int r;
+
+	vtfs_line_close(l, ep);
+	if (c->t->cli->queue_line)
+		c->t->cli->queue_line(c->t, vq, &got);
+	l->bell = got.doorbell;
+	l->mute = got.mute;
+	l->pause = PAUSE_MIN_NS;
+	r = make_ear(l, got.shared_fd);
+	if (r < 0 || l->ear < 0)
+		return r;
+	r = vtfs_fd_watch(ep, l->ear, EPOLLIN | EPOLLET, VTFS_WAIT_CALL);
+	if (r < 0)
+		vtfs_line_close(l, ep);
+	return r;
+}
+
+void vtfs_line_close(struct vtfs_line *l, int ep)
+{
+	if (l->ear < 0)
+		return;
+	/* Another descriptor of the same eventfd would keep it there. */
+	vtfs_fd_forget(ep, l->ear);
+	close(l->ear);
+	l->ear = -1;
+	l->mute = false;
+}
+
+int vtfs_line_move(struct vtfs_line *l, int from, int to)
+{
+	int r;
+
+	if (l->ear < 0)
+		return 0;
+	r = vtfs_fd_watch(to, l->ear, EPOLLIN | EPOLLET, VTFS_WAIT_CALL);
+	if (r >= 0)
+		vtfs_fd_forget(from, l->ear);
+	return r;
+}
+
+void vtfs_line_look_later(struct vtfs_line *l)
+{
+	struct itimerspec its = {.it_value.tv_nsec = (long)l->pause};
+
+	if (!l->mute)
+		return;
+	timerfd_settime(l->ear, 0, &its, NULL);
+	l->pause = vtfs_min_u32(2 * l->pause, PAUSE_MAX_NS);
+}
+
+void vtfs_line_heard(struct vtfs_line *l)
+{
+	l->pause = PAUSE_MIN_NS;
+}

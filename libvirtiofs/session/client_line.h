@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VTFS_SESSION_CLIENT_LINE_H
+#define VTFS_SESSION_CLIENT_LINE_H
+/*
+ * How a queue tells its device of requests, and hears of replies.
+ *
+ * A device rings the queue's call_fd; or an eventfd that several queues share,
+ * to which each listens by a descriptor of its own; or nothing at all: then the
+ * queue has a timer, and while requests are with the device it is looked at
+ * again and again, at longer and longer intervals up to a millisecond. That
+ * descriptor is the ear. It stands, edge-triggered and never read, in the same
+ * epoll instance as call_fd.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transport/doorbell.h"
+
+struct virtiofs_client;
+
+struct vtfs_line {
+	struct vtfs_doorbell bell;
+	int ear;	/* -1: call_fd says it all */
+	bool mute;	/* ear is a timer */
+	uint32_t pause; /* ns until the next look */
+};
+
+void vtfs_line_init(struct vtfs_line *l, int kick_fd);
+/* The queue was started: as its transport says. */
+int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c, unsigned vq,
+		   int ep);
+void vtfs_line_close(struct vtfs_line *l, int ep);
+int vtfs_line_move(struct vtfs_line *l, int from, int to);
+/* Who sleeps now must be woken, though the device does not call. */
+void vtfs_line_look_later(struct vtfs_line *l);
+/* Something came. */
+void vtfs_line_heard(struct vtfs_line *l);
+#endif
