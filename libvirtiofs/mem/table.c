@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/shared.h"
 
 static int by_peer_addr(const void *a, const void *b)
 {
@@ -42,7 +43,10 @@ int vtfs_table_new(struct vtfs_table **ret, struct vtfs_region *const *regions,
 	if (!t)
 		return -ENOMEM;
 	t->refs = 1;
-	t->cnt = cnt;
+	t->cnt = t->hints = cnt;
+	t->mapped = false;
+	t->map_cnt = 0;
+	t->maps = NULL;
 	for (unsigned i = 0; i < cnt; i++)
 		t->regions[i] = regions[i];
 	qsort(t->regions, cnt, sizeof(t->regions[0]), by_peer_addr);
@@ -57,6 +61,63 @@ int vtfs_table_new(struct vtfs_table **ret, struct vtfs_region *const *regions,
 	return 0;
 }
 
+/* Is this map a piece of its region? */
+static bool is_piece(const struct vtfs_table *t, const struct vtfs_map *m)
+{
+	for (unsigned i = 0; i < t->cnt; i++) {
+		const struct vtfs_region *r = t->regions[i];
+
+		if (r->id == m->region)
+			return vtfs_range_ok((uintptr_t)r->addr, r->len,
+					     (uintptr_t)m->ptr, m->len);
+	}
+	return false;
+}
+
+static int check_maps(const struct vtfs_table *t)
+{
+	for (unsigned i = 0; i < t->map_cnt; i++) {
+		const struct vtfs_map *m = &t->maps[i];
+		const struct vtfs_map *prev = i ? m - 1 : NULL;
+
+		if (!m->len || vtfs_range_wraps(m->addr, m->len) ||
+		    !m->access || !is_piece(t, m) ||
+		    (prev && m->addr - prev->addr < prev->len) ||
+		    (prev && m->addr < prev->addr))
+			return vtfs_fail(-EINVAL, "map of %llu bytes at 0x%llx",
+					 (unsigned long long)m->len,
+					 (unsigned long long)m->addr);
+	}
+	return 0;
+}
+
+int vtfs_table_new_mapped(struct vtfs_table **ret,
+			  struct vtfs_region *const *regions, unsigned cnt,
+			  const struct vtfs_map *maps, unsigned map_cnt)
+{
+	struct vtfs_table *t;
+	int r = vtfs_table_new(&t, regions, cnt);
+
+	if (r < 0)
+		return r;
+	t->mapped = true;
+	t->hints = 0;
+	t->maps = malloc(((size_t)map_cnt + 1) * sizeof(t->maps[0]));
+	if (!t->maps) {
+		vtfs_table_put(t);
+		return -ENOMEM;
+	}
+	if (map_cnt)
+		memcpy(t->maps, maps, map_cnt * sizeof(t->maps[0]));
+	t->map_cnt = map_cnt;
+	r = check_maps(t);
+	if (r < 0)
+		vtfs_table_put(t);
+	else
+		*ret = t;
+	return r;
+}
+
 struct vtfs_table *vtfs_table_get(struct vtfs_table *t)
 {
 	__atomic_fetch_add(&t->refs, 1, __ATOMIC_RELAXED);
@@ -69,6 +130,7 @@ void vtfs_table_put(struct vtfs_table *t)
 		return;
 	for (unsigned i = 0; i < t->cnt; i++)
 		vtfs_region_put(t->regions[i]);
+	free(t->maps);
 	free(t);
 }
 
@@ -92,10 +154,121 @@ static const struct vtfs_region *find(const struct vtfs_table *t, uint64_t addr)
 	return NULL;
 }
 
+/* ---- maps ---- */
+
+/* The first map that ends behind addr, or map_cnt. */
+static unsigned find_map(const struct vtfs_table *t, uint64_t addr)
+{
+	unsigned lo = 0;
+	unsigned hi = t->map_cnt;
+
+	while (lo < hi) {
+		unsigned mid = lo + (hi - lo) / 2;
+		const struct vtfs_map *m = &t->maps[mid];
+
+		if (addr >= m->addr && addr - m->addr >= m->len)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* The map that has addr, if it permits this access, or NULL for a hole. *len
+ * becomes no more than is alike. */
+static const struct vtfs_map *map_at(const struct vtfs_table *t, uint64_t addr,
+				     unsigned access, uint64_t *len)
+{
+	unsigned i = find_map(t, addr);
+	const struct vtfs_map *m = &t->maps[i];
+	uint64_t n;
+
+	if (i == t->map_cnt)
+		return NULL;
+	n = addr < m->addr ? m->addr - addr : m->len - (addr - m->addr);
+	if (*len > n)
+		*len = n;
+	if (addr < m->addr || (m->access & access) != access)
+		return NULL;
+	return m;
+}
+
+static unsigned char *ptr_in(const struct vtfs_map *m, uint64_t addr)
+{
+	return m ? m->ptr + (addr - m->addr) : NULL;
+}
+
+bool vtfs_table_covers(const struct vtfs_table *t, uint64_t addr, uint64_t len,
+		       unsigned access, uint64_t *ret_hole)
+{
+	while (len) {
+		uint64_t n = len;
+
+		if (!map_at(t, addr, access, &n)) {
+			*ret_hole = addr;
+			return false;
+		}
+		addr += n;
+		len -= n;
+	}
+	return true;
+}
+
+void vtfs_table_copy(const struct vtfs_table *t, uint64_t addr, void *buf,
+		     size_t len)
+{
+	unsigned char *to = buf;
+
+	while (len) {
+		uint64_t n = len;
+		const struct vtfs_map *m = map_at(t, addr, VTFS_MAP_READ, &n);
+		const unsigned char *p = ptr_in(m, addr);
+
+		for (uint64_t i = 0; i < n; i++)
+			to[i] = p ? vtfs_load_once(&p[i]) : 0;
+		to += n;
+		addr += n;
+		len -= (size_t)n;
+	}
+}
+
+/* One piece of our memory, though it may have several maps. */
+static void *mapped_ptr(const struct vtfs_table *t, uint64_t addr, uint64_t len,
+			unsigned access)
+{
+	unsigned char *first = NULL;
+	uint64_t done = 0;
+
+	if (vtfs_range_wraps(addr, len))
+		return NULL;
+	while (done < len) {
+		uint64_t n = len - done;
+		const struct vtfs_map *m = map_at(t, addr + done, access, &n);
+		unsigned char *p = ptr_in(m, addr + done);
+
+		if (!first)
+			first = p;
+		if (!p || p != first + done)
+			return NULL;
+		done += n;
+	}
+	return first;
+}
+
+void *vtfs_table_ptr_rw(const struct vtfs_table *t, uint64_t addr, uint64_t len)
+{
+	if (t && t->mapped)
+		return mapped_ptr(t, addr, len, VTFS_MAP_READ | VTFS_MAP_WRITE);
+	return vtfs_table_ptr(t, addr, len);
+}
+
 void *vtfs_table_ptr(const struct vtfs_table *t, uint64_t addr, uint64_t len)
 {
-	const struct vtfs_region *r = find(t, addr);
+	const struct vtfs_region *r;
 
+	if (t && t->mapped)
+		return mapped_ptr(t, addr, len, VTFS_MAP_READ);
+	r = find(t, addr);
 	if (!r || !vtfs_range_ok(r->peer_addr, r->len, addr, len))
 		return NULL;
 	return r->addr + (addr - r->peer_addr);
@@ -134,6 +307,53 @@ static int append_part(struct vtfs_parts *parts, void *base, size_t len)
 	return 0;
 }
 
+/* As append_part(); base NULL is a hole. */
+static int append_at(struct vtfs_parts *parts, unsigned char *base,
+		     uint64_t addr, uint64_t len)
+{
+	unsigned i = parts->cnt;
+	const struct iovec *last = i ? &parts->iov[i - 1] : NULL;
+
+	if (i > parts->seal && parts->at[i - 1] + last->iov_len == addr &&
+	    last->iov_len + len <= UINT32_MAX &&
+	    (base ? last->iov_base &&
+			(unsigned char *)last->iov_base + last->iov_len == base
+		  : !last->iov_base)) {
+		parts->iov[i - 1].iov_len += (size_t)len;
+		return 0;
+	}
+	if (i >= parts->max)
+		return -E2BIG;
+	parts->iov[i] = (struct iovec){base, (size_t)len};
+	parts->at[i] = addr;
+	parts->cnt++;
+	parts->holes += !base;
+	return 0;
+}
+
+static void mark(struct vtfs_parts *parts, unsigned region)
+{
+	parts->regions[region / 64] |= UINT64_C(1) << region % 64;
+}
+
+static int append_mapped(const struct vtfs_table *t, uint64_t addr,
+			 uint32_t len, struct vtfs_parts *parts)
+{
+	while (len) {
+		uint64_t n = len;
+		const struct vtfs_map *m = map_at(t, addr, parts->access, &n);
+		int err = append_at(parts, ptr_in(m, addr), addr, n);
+
+		if (err < 0)
+			return err;
+		if (m)
+			mark(parts, m->region);
+		addr += n;
+		len -= (uint32_t)n;
+	}
+	return 0;
+}
+
 int vtfs_table_append_any(const struct vtfs_table *t, uint64_t addr,
 			  uint32_t len, struct vtfs_parts *parts)
 {
@@ -141,6 +361,8 @@ int vtfs_table_append_any(const struct vtfs_table *t, uint64_t addr,
 
 	if (vtfs_range_wraps(addr, len))
 		return -EFAULT;
+	if (t && t->mapped)
+		return append_mapped(t, addr, len, parts);
 	while (len) {
 		const struct vtfs_region *r = parts->last;
 		uint64_t off;
@@ -157,7 +379,7 @@ int vtfs_table_append_any(const struct vtfs_table *t, uint64_t addr,
 		if (err < 0)
 			return err;
 		parts->last = r;
-		parts->regions[r->id / 64] |= 1ULL << (r->id % 64);
+		mark(parts, r->id);
 		len -= n;
 		addr += n;
 	}

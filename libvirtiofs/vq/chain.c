@@ -9,6 +9,11 @@
  * fault: the walk goes on, to see whether the rest keeps the rules, but no more
  * parts of that direction are taken, so that what was taken is a prefix.
  *
+ * Behind an IOMMU an address may have no translation yet: a hole, not a fault.
+ * The walk goes to its end, so that every descriptor was loaded once, and the
+ * chain comes out with holes. Its addresses, in chain->at, are all that is
+ * needed to go through it again (vtfs_chain_later()).
+ *
  * A walk is bounded: a chain in the ring by the ring's size, one in an indirect
  * table by the table's, and no table may be longer than the longest ring.
  * (Drivers make indirect chains longer than their ring; that is harmless.)
@@ -48,6 +53,8 @@ struct walk {
 	unsigned dir;	/* 0 readable, 1 writable: where we are */
 	bool full_stop; /* no more parts of this direction */
 	int fault;
+	uint64_t table_addr; /* an indirect table that can't be read yet */
+	uint32_t table_len;
 };
 
 static inline void walk_begin(struct walk *w, struct vtfs_vq *vq,
@@ -60,9 +67,11 @@ static inline void walk_begin(struct walk *w, struct vtfs_vq *vq,
 	parts->cnt = 0;
 	parts->seal = 0;
 	memset(parts->regions, 0, sizeof(parts->regions));
-	if (!mem || take->hint >= mem->cnt)
+	parts->holes = 0;
+	parts->access = VTFS_MAP_READ;
+	if (!mem || take->hint >= mem->hints)
 		take->hint = 0;
-	parts->last = mem && mem->cnt ? mem->regions[take->hint] : NULL;
+	parts->last = mem && mem->hints ? mem->regions[take->hint] : NULL;
 }
 
 static inline bool begins_in(const struct vtfs_parts *parts,
@@ -76,7 +85,7 @@ static inline bool begins_in(const struct vtfs_parts *parts,
 static __attribute__((cold)) void keep_hint(struct vtfs_dev_take *take,
 					    const struct vtfs_table *mem)
 {
-	for (unsigned i = 0; i < mem->cnt; i++)
+	for (unsigned i = 0; i < mem->hints; i++)
 		if (begins_in(&take->parts, mem->regions[i]))
 			take->hint = i;
 }
@@ -96,7 +105,12 @@ static inline void walk_end(struct walk *w, struct vtfs_vq *vq,
 	chain->writable_len = w->len[1];
 	chain->iov = parts->iov;
 	chain->regions = parts->regions;
-	if (parts->cnt && !begins_in(parts, w->mem->regions[take->hint]))
+	chain->holes = parts->holes;
+	chain->at = parts->at;
+	chain->table_addr = w->table_addr;
+	chain->table_len = w->table_len;
+	if (parts->cnt && take->hint < w->mem->hints &&
+	    !begins_in(parts, w->mem->regions[take->hint]))
 		keep_hint(take, w->mem);
 }
 
@@ -132,6 +146,7 @@ static inline void turn_writable(struct walk *w)
 		make_room(w);
 	w->readable_cnt = parts->cnt;
 	parts->seal = parts->cnt;
+	parts->access = VTFS_MAP_WRITE;
 	w->dir = 1;
 	w->full_stop = false;
 }
@@ -208,9 +223,44 @@ static inline void load_entry(struct desc *d, const unsigned char *s)
 	load_split(d, &copy);
 }
 
+/* An indirect table. Behind an IOMMU it may have several pieces. */
+struct table {
+	const unsigned char *entries; /* NULL: mem has to be asked */
+	uint64_t addr;
+	const struct vtfs_table *mem;
+};
+
+static inline void load_nth(struct desc *d, const struct table *t, uint32_t i)
+{
+	size_t off = (size_t)i * VTFS_DESC_SIZE;
+	struct vtfs_wire_desc copy;
+
+	if (vtfs_likely(t->entries)) {
+		load_entry(d, t->entries + off);
+		return;
+	}
+	vtfs_table_copy(t->mem, t->addr + off, &copy, sizeof(copy));
+	load_split(d, &copy);
+}
+
+/* All of it can be read, or the walk ends here and is gone on with later. */
+static __attribute__((cold)) int find_mapped(struct walk *w,
+					     const struct desc *d)
+{
+	uint64_t hole;
+
+	if (w->mem &&
+	    vtfs_table_covers(w->mem, d->addr, d->len, VTFS_MAP_READ, &hole))
+		return 1;
+	w->table_addr = d->addr;
+	w->table_len = d->len;
+	w->parts->holes++;
+	return 0;
+}
+
 /* Find an indirect table: 1, or 0 after a chain fault. */
 static int find_table(struct walk *w, const struct vtfs_vq *vq,
-		      const struct desc *d, const unsigned char **ret)
+		      const struct desc *d, struct table *ret)
 {
 	if (!(vq->flags & VTFS_VQ_INDIRECT))
 		return vtfs_fail(-EPROTO,
@@ -221,9 +271,12 @@ static int find_table(struct walk *w, const struct vtfs_vq *vq,
 	    d->len / VTFS_DESC_SIZE > VTFS_VQ_NUM_MAX)
 		return vtfs_fail(-EPROTO, "chain: indirect table of %u bytes",
 				 d->len);
-	*ret = vtfs_table_ptr(w->mem, d->addr, d->len);
-	if (*ret)
+	*ret = (struct table){vtfs_table_ptr(w->mem, d->addr, d->len), d->addr,
+			      w->mem};
+	if (vtfs_likely(ret->entries))
 		return 1;
+	if (w->parts->at && !vtfs_range_wraps(d->addr, d->len))
+		return find_mapped(w, d);
 	chain_fault(w, -EFAULT);
 	return 0;
 }
@@ -233,7 +286,7 @@ static int walk_split_table(struct walk *w, const struct vtfs_vq *vq,
 			    const struct desc *table)
 {
 	uint32_t cnt = table->len / VTFS_DESC_SIZE;
-	const unsigned char *entries;
+	struct table entries;
 	uint32_t i = 0;
 	struct desc d;
 	int r;
@@ -242,7 +295,7 @@ static int walk_split_table(struct walk *w, const struct vtfs_vq *vq,
 	if (r <= 0)
 		return r;
 	for (uint32_t n = 0; n < cnt; n++) {
-		load_entry(&d, entries + (size_t)i * VTFS_DESC_SIZE);
+		load_nth(&d, &entries, i);
 		if (d.flags & VTFS_DESC_F_INDIRECT)
 			return vtfs_fail(-EPROTO,
 					 "chain: indirect inside indirect");
@@ -262,7 +315,7 @@ static int walk_packed_table(struct walk *w, const struct vtfs_vq *vq,
 			     const struct desc *table)
 {
 	uint32_t cnt = table->len / VTFS_DESC_SIZE;
-	const unsigned char *entries;
+	struct table entries;
 	struct desc d;
 	int r;
 
@@ -272,7 +325,7 @@ static int walk_packed_table(struct walk *w, const struct vtfs_vq *vq,
 	for (uint32_t n = 0; n < cnt; n++) {
 		struct desc *e = &d;
 
-		load_entry(e, entries + (size_t)n * VTFS_DESC_SIZE);
+		load_nth(e, &entries, n);
 		/* id and flags change places between the layouts. */
 		e->flags = e->next;
 		r = walk_buf(w, e);
@@ -369,4 +422,71 @@ int vtfs_chain_packed(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		return r;
 	walk_end(&w, vq, chain);
 	return 0;
+}
+
+/* The descriptors that a chain had are in w; what may be left is a table. */
+static int walk_later(struct walk *w, struct vtfs_vq *vq,
+		      const struct vtfs_late_chain *late)
+{
+	struct desc d = {.flags = 0};
+	int r = 0;
+
+	for (unsigned i = 0; i < late->cnt && r >= 0; i++) {
+		d.addr = late->ranges[i].addr;
+		d.len = late->ranges[i].len;
+		d.flags = i < late->readable_cnt ? 0 : VTFS_DESC_F_WRITE;
+		r = walk_buf(w, &d);
+	}
+	if (r < 0 || !late->table_len)
+		return r;
+	d = (struct desc){.addr = late->table_addr,
+			  .len = late->table_len,
+			  .flags = VTFS_DESC_F_INDIRECT};
+	return vtfs_vq_packed(vq) ? walk_packed_table(w, vq, &d)
+				  : walk_split_table(w, vq, &d);
+}
+
+int vtfs_chain_later(struct vtfs_vq *vq, const struct vtfs_table *mem,
+		     const struct vtfs_late_chain *late,
+		     struct vtfs_chain *chain)
+{
+	struct walk w;
+	int r;
+
+	walk_begin(&w, vq, mem);
+	w.fault = late->fault;
+	r = walk_later(&w, vq, late);
+	if (r < 0)
+		return r;
+	walk_end(&w, vq, chain);
+	chain->id = late->id;
+	chain->ring_cnt = late->ring_cnt;
+	return 0;
+}
+
+static unsigned cut_at_hole(const struct iovec *iov, unsigned cnt)
+{
+	unsigned n = 0;
+
+	while (n < cnt && iov[n].iov_base)
+		n++;
+	return n;
+}
+
+void vtfs_chain_cut(struct vtfs_chain *c, int fault)
+{
+	unsigned readable = cut_at_hole(c->iov, c->readable_cnt);
+	struct iovec *from = c->iov + c->readable_cnt;
+	unsigned writable = cut_at_hole(from, c->writable_cnt);
+
+	memmove(c->iov + readable, from, writable * sizeof(*from));
+	memmove(c->at + readable, c->at + c->readable_cnt,
+		writable * sizeof(*c->at));
+	c->readable_cnt = readable;
+	c->writable_cnt = writable;
+	c->readable_len = parts_len(c->iov, readable);
+	c->writable_len = parts_len(c->iov + readable, writable);
+	c->holes = 0;
+	c->table_len = 0;
+	c->fault = fault;
 }

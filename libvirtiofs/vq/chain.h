@@ -18,4 +18,9 @@ int vtfs_chain_split(struct vtfs_vq *vq, const struct vtfs_table *mem,
  */
 int vtfs_chain_packed(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		      uint16_t head_flags, struct vtfs_chain *chain);
+
+/* A chain with holes, again, as vtfs_vq_dev_later(). */
+int vtfs_chain_later(struct vtfs_vq *vq, const struct vtfs_table *mem,
+		     const struct vtfs_late_chain *late,
+		     struct vtfs_chain *chain);
 #endif

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/shared.h"
 #include "wire/ring.h"
+#include "vq/chain.h"
 #include "vq/impl.h"
 #include "vq/notify.h"
 
@@ -129,8 +130,11 @@ int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf)
 	parts = &vq->dev.take.parts;
 	parts->max = conf->max_parts;
 	parts->iov = calloc(conf->max_parts, sizeof(parts->iov[0]));
+	if (conf->flags & VTFS_VQ_IOMMU)
+		parts->at = calloc(conf->max_parts, sizeof(parts->at[0]));
 	vq->dev.held = calloc(conf->num, sizeof(vq->dev.held[0]));
-	if (!parts->iov || !vq->dev.held || !alloc_order(vq)) {
+	if (!parts->iov || (conf->flags & VTFS_VQ_IOMMU && !parts->at) ||
+	    !vq->dev.held || !alloc_order(vq)) {
 		vtfs_vq_dev_free(vq);
 		return vtfs_fail(-ENOMEM, "queue: no memory");
 	}
@@ -147,6 +151,7 @@ void vtfs_vq_dev_free(struct vtfs_vq *vq)
 	if (!vq)
 		return;
 	free(vq->dev.take.parts.iov);
+	free(vq->dev.take.parts.at);
 	free(vq->dev.held);
 	free(vq->dev.order);
 	free(vq->dev.late);
@@ -172,6 +177,17 @@ int vtfs_vq_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		r = vtfs_split_dev_pop(vq, mem, chain);
 	if (vtfs_unlikely(vq->dev.order) && r > 0)
 		vtfs_order_note(vq, chain->id);
+	return r;
+}
+
+int vtfs_vq_dev_later(struct vtfs_vq *vq, const struct vtfs_table *mem,
+		      const struct vtfs_late_chain *late,
+		      struct vtfs_chain *chain)
+{
+	int r = vtfs_chain_later(vq, mem, late, chain);
+
+	if (r < 0)
+		vq->dev.take.broken = true;
 	return r;
 }
 

@@ -46,6 +46,7 @@
 #define VTFS_VQ_EVENT	 (1u << 1) /* VIRTIO_F_EVENT_IDX */
 #define VTFS_VQ_INDIRECT (1u << 2)
 #define VTFS_VQ_IN_ORDER (1u << 3) /* VIRTIO_F_IN_ORDER */
+#define VTFS_VQ_IOMMU	 (1u << 4) /* device half: tables are mapped ones */
 
 #define VTFS_VQ_NUM_MAX 32768u
 
@@ -92,6 +93,29 @@ struct vtfs_chain {
 	uint64_t writable_len;
 	struct iovec *iov;	 /* the half's own array, until the next pop */
 	const uint64_t *regions; /* VTFS_REGION_WORDS bits, likewise */
+	/* With IOMMU. Holes are parts without memory (iov_base is NULL), and
+	 * the indirect table if that can't be read: then what it lists is still
+	 * to come. Such a chain must not be served, only be tried later. */
+	uint64_t *at; /* the parts' addresses */
+	unsigned holes;
+	uint64_t table_addr;
+	uint32_t table_len; /* 0: no such table */
+};
+
+/* What is kept of a chain with holes: addresses instead of memory. */
+struct vtfs_range {
+	uint64_t addr;
+	uint32_t len;
+};
+struct vtfs_late_chain {
+	uint16_t id;
+	uint16_t ring_cnt;
+	int fault;
+	const struct vtfs_range *ranges;
+	unsigned readable_cnt; /* in front */
+	unsigned cnt;
+	uint64_t table_addr;
+	uint32_t table_len;
 };
 
 int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf);
@@ -103,6 +127,14 @@ void vtfs_vq_dev_move(struct vtfs_vq *vq, void *desc, void *driver,
 /* 1 a chain; 0 none; -EPROTO broken. */
 int vtfs_vq_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		    struct vtfs_chain *chain);
+/* A chain that was popped with holes, by another table. 0, perhaps with holes
+ * again; -EPROTO: its indirect table breaks the rules, as in pop. */
+int vtfs_vq_dev_later(struct vtfs_vq *vq, const struct vtfs_table *mem,
+		      const struct vtfs_late_chain *late,
+		      struct vtfs_chain *chain);
+/* A chain with holes that nothing will fill: it keeps what stands before the
+ * first hole of each direction, and this fault. */
+void vtfs_chain_cut(struct vtfs_chain *chain, int fault);
 /* Nothing of the chain may be touched after this. len: bytes written. With
  * IN_ORDER nothing is staged until all that were popped before were pushed. */
 void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,
