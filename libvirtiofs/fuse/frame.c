@@ -33,7 +33,7 @@ static int fault(struct vtfs_slot *s, int error)
 	return 1;
 }
 
-static void reset_slot(struct vtfs_slot *s)
+void vtfs_frame_reset(struct vtfs_slot *s)
 {
 	void *userdata = s->req.userdata;
 
@@ -50,6 +50,8 @@ static void reset_slot(struct vtfs_slot *s)
 	s->raw_init = false;
 	s->waits = false;
 	s->counting = false;
+	s->answered = false;
+	s->late = false;
 }
 
 /* Writable bytes 0 to 15. */
@@ -84,7 +86,7 @@ int vtfs_frame_head(struct vtfs_slot *s, const struct vtfs_chain *chain)
 	struct vtfs_iovcur cur;
 	size_t n;
 
-	reset_slot(s);
+	vtfs_frame_reset(s);
 	keep_head(s, chain);
 	vtfs_iovcur_init(&cur, chain->iov, chain->readable_cnt);
 	n = vtfs_iovcur_pull(&cur, &s->in, IN_LEN);
@@ -191,6 +193,15 @@ static uint32_t room_len(const struct vtfs_slot *s,
 	return (uint32_t)room;
 }
 
+/* Nothing of the peer's is lent out: translations may come and go while the
+ * request waits, perhaps for a lock. */
+static void bounce_room(struct vtfs_slot *s)
+{
+	s->parts[0] = (struct iovec){s->bounce, s->req.room_len};
+	s->req.data = s->req.room = s->parts;
+	s->req.room_cnt = s->req.room_len ? 1 : 0;
+}
+
 /* Parts of bulk input, which the cursor stands at, and of the room. */
 static int keep_parts(struct vtfs_slots *t, struct vtfs_slot *s,
 		      const struct vtfs_chain *chain, struct vtfs_iovcur *data)
@@ -204,6 +215,10 @@ static int keep_parts(struct vtfs_slots *t, struct vtfs_slot *s,
 	vtfs_iovcur_init(&room, chain->iov + chain->readable_cnt,
 			 chain->writable_cnt);
 	vtfs_iovcur_skip(&room, VTFS_OUT_LEN);
+	if (s->mapped && !req->data_len && req->room_len <= VTFS_SLOT_BOUNCE) {
+		bounce_room(s);
+		return 0;
+	}
 	cnt = chain->readable_cnt + chain->writable_cnt;
 	if (cnt > VTFS_SLOT_PARTS)
 		cnt = vtfs_iovcur_parts(data, req->data_len) +
@@ -299,6 +314,11 @@ static void put_header(struct vtfs_slot *s, uint32_t payload, int error)
 	if (s->swapped) {
 		out.len = bswap_32(out.len);
 		out.error = (int32_t)bswap_32((uint32_t)out.error);
+	}
+	if (s->mapped) {
+		s->out = out;
+		s->answered = true;
+		return;
 	}
 	vtfs_iovcur_init(&cur, s->head, s->head_cnt);
 	vtfs_iovcur_fill(&cur, &out, sizeof(out));

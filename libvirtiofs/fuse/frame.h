@@ -26,6 +26,8 @@ struct vtfs_frame_rules {
 	bool raw; /* SETXATTR's arguments as sent */
 };
 
+/* A chain that nothing is known of: no request, no reply. head does it too. */
+void vtfs_frame_reset(struct vtfs_slot *s);
 /*
  * The 40 bytes of header, loaded once, and where a reply's header goes. 0: go
  * on with body. 1: s->verdict says how it ends, ERROR or DROP.

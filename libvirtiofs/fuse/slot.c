@@ -59,10 +59,39 @@ int vtfs_slots_new(struct vtfs_slots **ret, unsigned cnt, unsigned max_parts)
 	return 0;
 }
 
+int vtfs_slots_new_mapped(struct vtfs_slots **ret, unsigned cnt,
+			  unsigned max_parts)
+{
+	struct vtfs_slots *t;
+	int r = vtfs_slots_new(&t, cnt, max_parts);
+
+	if (r < 0)
+		return r;
+	t->range_max = max_parts;
+	t->ranges = calloc((size_t)t->cnt * VTFS_SLOT_PARTS,
+			   sizeof(*t->ranges));
+	t->block_ranges = calloc((size_t)t->block_cnt * max_parts,
+				 sizeof(*t->ranges));
+	t->bounce = calloc(t->cnt, VTFS_SLOT_BOUNCE);
+	if (!t->ranges || !t->block_ranges || !t->bounce) {
+		vtfs_slots_free(t);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < t->cnt; i++) {
+		t->slots[i].mapped = true;
+		t->slots[i].bounce = t->bounce + (size_t)i * VTFS_SLOT_BOUNCE;
+	}
+	*ret = t;
+	return 0;
+}
+
 void vtfs_slots_free(struct vtfs_slots *t)
 {
 	if (!t)
 		return;
+	free(t->ranges);
+	free(t->block_ranges);
+	free(t->bounce);
 	free(t->slots);
 	free(t->blocks);
 	free(t->block_next);
@@ -142,6 +171,23 @@ int vtfs_slot_borrow(struct vtfs_slots *t, struct vtfs_slot *s)
 	s->block = t->block_local;
 	t->block_local = t->block_next[s->block];
 	return 0;
+}
+
+void vtfs_slot_unborrow(struct vtfs_slots *t, struct vtfs_slot *s)
+{
+	if (s->block == VTFS_NONE)
+		return;
+	t->block_next[s->block] = t->block_local;
+	t->block_local = s->block;
+	s->block = VTFS_NONE;
+}
+
+struct vtfs_range *vtfs_slot_ranges(struct vtfs_slots *t, struct vtfs_slot *s,
+				    unsigned cnt)
+{
+	if (cnt <= VTFS_SLOT_PARTS)
+		return t->ranges + (size_t)s->idx * VTFS_SLOT_PARTS;
+	return t->block_ranges + (size_t)s->block * t->range_max;
 }
 
 unsigned char *vtfs_slot_block_arg(struct vtfs_slots *t, struct vtfs_slot *s)

@@ -17,6 +17,10 @@
  * out; then the taker waits, having set starved, and whoever gives a slot back
  * sees that and wakes it.
  *
+ * Behind an IOMMU the taker borrows a block before it pops, for the addresses
+ *of a long chain have a place there too (vtfs_slot_ranges()), and returns it if
+ * the chain turns out to be short. See session/dev_miss.c.
+ *
  * state, one word that everybody changes by atomic operations only:
  *	TAKEN	from take until the chain went back to the ring
  *	HANDED	the program has the request
@@ -35,11 +39,14 @@
 #include "base/bytes.h"
 #include "base/iovcur.h"
 #include "mem/table.h"
+#include "vq/vq.h"
 #include "wire/fuse_ops.h"
 
 #define VTFS_SLOT_ARG	256u
 #define VTFS_SLOT_PARTS 8u
 #define VTFS_BLOCK_ARG	8192u
+/* The longest reply of a request that may wait for long: statx's. */
+#define VTFS_SLOT_BOUNCE 320u
 
 #define VTFS_SLOT_TAKEN	  (1u << 0)
 #define VTFS_SLOT_HANDED  (1u << 1)
@@ -88,6 +95,26 @@ struct vtfs_slot {
 	uint32_t entries_left;
 	bool counting; /* cursor is set */
 
+	/* Behind an IOMMU: what the chain names. Read by dispatch while touches
+	 * is set, so all of it is atomic; written by the taker. */
+	struct vtfs_range *ranges;
+	uint32_t range_cnt;
+	uint32_t touches;	  /* atomic: bytes of ranges may be accessed */
+	uint32_t readable_ranges; /* in front */
+	uint32_t table_len;	  /* parked: as in struct vtfs_late_chain */
+	uint64_t table_addr;
+	uint64_t hole;	      /* parked: the last byte that was asked for */
+	unsigned hole_access; /* VTFS_MAP_; 0: nothing could be asked for */
+	uint32_t asked;	      /* how much was known to be absent then */
+	int late_fault;
+	/* The reply's header, and a short reply's bytes, are written when the
+	 * chain goes back. */
+	bool mapped;
+	bool answered;
+	bool late; /* it waits for that */
+	struct fuse_out_header out;
+	unsigned char *bounce; /* VTFS_SLOT_BOUNCE bytes: its room */
+
 	uint64_t regions[VTFS_REGION_WORDS];
 	struct iovec parts[VTFS_SLOT_PARTS];
 	_Alignas(8) unsigned char arg[VTFS_SLOT_ARG];
@@ -105,6 +132,10 @@ struct vtfs_slots {
 	size_t block_len;
 	unsigned char *blocks;
 	uint32_t *block_next;
+	struct vtfs_range *ranges; /* behind an IOMMU, else NULL */
+	struct vtfs_range *block_ranges;
+	unsigned char *bounce;
+	unsigned range_max; /* of a block */
 	/* Written by all who give back. */
 	_Alignas(VTFS_CACHELINE) uint32_t free;
 	uint32_t block_free;
@@ -112,6 +143,9 @@ struct vtfs_slots {
 
 /* cnt chains of at most max_parts parts each. */
 int vtfs_slots_new(struct vtfs_slots **ret, unsigned cnt, unsigned max_parts);
+/* The same behind an IOMMU: with places for addresses. */
+int vtfs_slots_new_mapped(struct vtfs_slots **ret, unsigned cnt,
+			  unsigned max_parts);
 void vtfs_slots_free(struct vtfs_slots *t);
 
 /* ---- the taker ---- */
@@ -124,6 +158,11 @@ void vtfs_slot_untake(struct vtfs_slots *t, struct vtfs_slot *s);
 void vtfs_slot_start(struct vtfs_slot *s, uint64_t unique);
 /* 0, or -EAGAIN: none left; starved is set. */
 int vtfs_slot_borrow(struct vtfs_slots *t, struct vtfs_slot *s);
+/* It is not needed after all. */
+void vtfs_slot_unborrow(struct vtfs_slots *t, struct vtfs_slot *s);
+/* Room for cnt addresses, at most those of a chain: in s, or in its block. */
+struct vtfs_range *vtfs_slot_ranges(struct vtfs_slots *t, struct vtfs_slot *s,
+				    unsigned cnt);
 /* Of a slot that has borrowed. */
 struct iovec *vtfs_slot_block_parts(struct vtfs_slots *t, struct vtfs_slot *s);
 unsigned char *vtfs_slot_block_arg(struct vtfs_slots *t, struct vtfs_slot *s);

@@ -79,6 +79,8 @@ struct vtfs_conf {
 	bool ring;		/* the ring may be touched */
 	bool take;		/* chains may be taken */
 	bool drop;		/* chains taken before are not served */
+	bool fail;		/* those that wait for memory fail */
+	bool mapped;		/* the table is: behind an IOMMU */
 	bool used;		/* this element of the array is */
 	struct vtfs_conf *next; /* adopted and left: see old */
 };
@@ -88,7 +90,8 @@ struct vtfs_retire {
 	struct vtfs_table *old;
 	struct vtfs_table *now;
 	uint64_t cookie;
-	bool silent; /* that peer is gone: no answer */
+	bool silent;	       /* that peer is gone: no answer */
+	struct vtfs_miss gone; /* translations; len 0: none */
 };
 
 /* Memory of the peer, as long as the device or any run needs it. */
@@ -117,7 +120,11 @@ struct vtfs_run {
 	uint32_t lost;	/* atomic; the peer's bytes are not ours */
 	uint32_t holds; /* runs_lock: interrupts that look at a slot */
 	bool orphan;	/* push_lock: the device was freed */
+	bool mapped;	/* behind an IOMMU */
 	bool shared;	/* pushed to under push_lock only */
+	/* push_lock: answered while the ring, or where the reply's header goes,
+	 * was not mapped. */
+	struct vtfs_slot *late, **late_end;
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally taken; /* owner: taker */
 	_Alignas(VTFS_CACHELINE) struct vtfs_tally given; /* owner: pusher */
 };
@@ -146,6 +153,7 @@ struct virtiofs_devq {
 	uint32_t size;		 /* atomic: entries of have's ring */
 	uint32_t broken;	 /* atomic; set by who is inside */
 	struct vtfs_slot *ready; /* atomic: back from the barrier */
+	uint32_t retry;		 /* atomic: parked chains may go on */
 
 	/* owner: who pops */
 	_Alignas(VTFS_CACHELINE) struct vtfs_slot *held;
@@ -154,6 +162,10 @@ struct virtiofs_devq {
 	struct vtfs_slot **forgets_end;
 	struct vtfs_slot *staged; /* answered, to be pushed by flush */
 	struct vtfs_slot **staged_end;
+	struct vtfs_slot *parked;  /* chains with holes, oldest first */
+	struct vtfs_slot **try_at; /* NULL, or where to go on in there */
+	unsigned parked_cnt;
+	bool unasked;  /* no block for one of them: try again */
 	bool batching; /* replies wait for a flush */
 	bool logged;
 	struct virtiofs_queue_stats taking;
@@ -174,9 +186,22 @@ struct virtiofs_devq {
 	bool drop;	    /* as conf.drop */
 	bool answer_stop;
 	bool told_broken;
-	bool quiet;	 /* seen outside its gate since a barrier */
-	bool quiet_held; /* and holding a request then */
+	bool quiet;	       /* seen outside its gate since a barrier */
+	unsigned quiet_unseen; /* and the chains it held then */
 	uint16_t last_avail, last_used;
+};
+
+#define VTFS_ASKS   128u
+#define VTFS_ABSENT 64u
+
+/* What is not mapped; see dev_miss.c. */
+struct vtfs_misses {
+	pthread_mutex_t lock;
+	struct vtfs_miss asks[VTFS_ASKS]; /* for dispatch, to be passed on */
+	unsigned ask_cnt;
+	bool full; /* somebody has more to ask */
+	struct vtfs_miss absent[VTFS_ABSENT];
+	uint32_t absent_cnt; /* ever; the last ones are kept */
 };
 
 enum vtfs_ending {
@@ -208,6 +233,7 @@ struct virtiofs_device {
 	struct vtfs_peermem *mem;
 	enum vtfs_ending ending; /* owner: dispatch */
 
+	struct vtfs_misses misses;
 	pthread_mutex_t runs_lock; /* queues[].run, for interrupts */
 	struct vtfs_pending pending;
 	uint64_t message_faults; /* owner: dispatch */
@@ -234,6 +260,11 @@ bool vtfs_devq_adopted(struct virtiofs_devq *q);
 void vtfs_devq_collect(struct virtiofs_devq *q);
 /* request: 0, or as call_ioctl of a setup. */
 struct vtfs_call *vtfs_call_new(int fd, unsigned long request, uint32_t vq);
+/* Make all queues that run adopt what is there now. */
+void vtfs_device_post_all(struct virtiofs_device *dev);
+/* Where a queue's ring lies. -EFAULT, -EINVAL: nowhere, not aligned. */
+int vtfs_devq_find_ring(const struct virtiofs_devq *q,
+			const struct vtfs_table *t, void *ret[3]);
 void vtfs_call_put(struct vtfs_call *call);
 void vtfs_device_wake(struct virtiofs_device *dev);
 /* Ring. Gate or push lock held. */
@@ -246,6 +277,13 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 void vtfs_run_free(struct vtfs_run *run);
 void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 		   const struct vtfs_chain *chain);
+/* The two halves of take: the chain is in flight; its memory is in use. */
+void vtfs_run_park(struct vtfs_run *run, struct vtfs_slot *s,
+		   const struct vtfs_chain *chain);
+void vtfs_run_pin(struct vtfs_run *run, struct vtfs_slot *s,
+		  const struct vtfs_chain *chain);
+/* s keeps no memory in use any more. Who pushes. */
+void vtfs_run_unpin(struct vtfs_run *run, struct vtfs_slot *s);
 /* s waits for no lock any more. Before its reply can be seen: who sees it may
  * send the next one. */
 void vtfs_run_end_wait(struct vtfs_run *run, struct vtfs_slot *s);
@@ -284,12 +322,50 @@ unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max);
  * as the time when it came. */
 int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
 			uint64_t now);
+/* Gate held. The chain in q->chain is s's: parse its head, and hold s. */
+void vtfs_devq_begin(struct virtiofs_devq *q, struct vtfs_slot *s,
+		     uint64_t now);
+/* Gate held. The ring is broken. */
+int vtfs_devq_ring_fault(struct virtiofs_devq *q);
+bool vtfs_devq_may_pop(const struct virtiofs_devq *q);
 /* Gate held. 1: take would find something; else a wake-up will follow. */
 int vtfs_devq_arm_ring(struct virtiofs_devq *q);
 bool vtfs_is_barrier(const struct vtfs_slot *s);
 
 /* Answered: to the ring with the next flush. Owner's thread. */
 void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s);
+
+/* ---- dev_miss.c: behind an IOMMU ---- */
+bool vtfs_device_is_mapped(const struct virtiofs_device *dev);
+/* Gate held. As popping a chain and beginning it: 1, q->held is one. */
+int vtfs_devq_take_mapped(struct virtiofs_devq *q, uint64_t now);
+/* s, which is parsed, may have nothing of the peer's to touch. */
+void vtfs_devq_let_go(struct vtfs_slot *s);
+/* Gate held: is there a parked chain to be tried? */
+bool vtfs_devq_may_retry(const struct virtiofs_devq *q);
+/* Was any of m said to be absent since s asked, i.e. since there were s->asked
+ * denials? Any thread. */
+bool vtfs_miss_denied(struct virtiofs_device *dev, struct vtfs_slot *s,
+		      const struct vtfs_miss *m);
+uint32_t vtfs_miss_denials(struct virtiofs_device *dev);
+/* Nobody asks any more. */
+void vtfs_miss_forget(struct virtiofs_device *dev);
+
+/* ---- dev_late.c: and what goes back from there ---- */
+/* Push lock held: a list of slots goes to the ring, or to run->late. */
+void vtfs_run_push_mapped(struct vtfs_run *run, const struct vtfs_conf *conf,
+			  struct vtfs_slot *list);
+/* The same for those that wait there. */
+void vtfs_run_push_late(struct vtfs_run *run, const struct vtfs_conf *conf);
+/* Does run hold a request that may touch what is named like this? Those are
+ * told. Dispatch; everything was adopted. */
+bool vtfs_run_touches(struct vtfs_run *run, const struct vtfs_miss *gone);
+/* For the transport to be asked; false: later, there is too much. Any thread.
+ */
+bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m);
+/* Pass on what was asked; what was said to be absent. Dispatch. */
+void vtfs_device_settle_misses(struct virtiofs_device *dev);
+void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m);
 
 /* ---- dev_intr.c ---- */
 /* INTERRUPT for unique arrived; any thread that serves a queue. */
@@ -298,6 +374,8 @@ void vtfs_device_interrupt(struct virtiofs_device *dev, uint64_t unique);
  * regions, or of all of them (regions NULL), but for except. Dispatch. */
 void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 			const struct vtfs_slot *except);
+/* The same for one. */
+void vtfs_slot_tell(struct vtfs_run *run, struct vtfs_slot *s); /* held */
 
 /* Does an interrupt still look at a slot of run, which left its queue? */
 bool vtfs_run_is_held(struct virtiofs_device *dev, const struct vtfs_run *run);

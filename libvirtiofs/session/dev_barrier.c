@@ -59,7 +59,7 @@ static bool is_outside(struct virtiofs_devq *q)
 	if (!vtfs_gate_try(q))
 		return false;
 	q->quiet = true;
-	q->quiet_held = q->held != NULL;
+	q->quiet_unseen = (q->held != NULL) + q->parked_cnt;
 	vtfs_gate_leave(q);
 	return true;
 }
@@ -74,8 +74,8 @@ static bool is_quiet(struct virtiofs_devq *q, const struct vtfs_slot *barrier)
 	__atomic_store_n(&q->run->watch, 1, __ATOMIC_SEQ_CST);
 	if (!is_outside(q))
 		return false;
-	/* What is held was taken, but nobody has seen it. */
-	unseen += q->quiet_held;
+	/* What is held or parked was taken, but nobody has seen it. */
+	unseen += q->quiet_unseen;
 	unseen += barrier->run == q->run;
 	return vtfs_run_inflight(q->run) == unseen;
 }
@@ -183,7 +183,7 @@ bool vtfs_device_settle_barrier(struct virtiofs_device *dev)
 		return false;
 	}
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
-		dev->queues[i].quiet = dev->queues[i].quiet_held = false;
+		dev->queues[i].quiet = false;
 	if (dev->rules.raw &&
 	    !__atomic_load_n(&s->run->lost, __ATOMIC_ACQUIRE)) {
 		if (s->op->opcode == FUSE_INIT)

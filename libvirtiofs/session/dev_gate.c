@@ -51,6 +51,10 @@ static void change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 	if (c->ring && c->call && (!have || have->call != c->call))
 		vtfs_devq_call(q, c->call);
 	q->have = c;
+	if (c->mapped) {
+		__atomic_store_n(&q->retry, 1, __ATOMIC_RELEASE);
+		vtfs_run_push_late(c->run, c);
+	}
 	__atomic_store_n(&q->size, c->run ? c->run->num : 0, __ATOMIC_RELAXED);
 }
 
@@ -184,25 +188,86 @@ static struct vtfs_conf *get_conf(struct virtiofs_devq *q)
 	return &q->confs[i];
 }
 
-/* Where the ring lies now; false: in no region. */
-static bool find_ring(struct virtiofs_devq *q, struct vtfs_conf *c,
-		      const struct vtfs_vq_areas *a)
+struct area {
+	uint64_t addr;
+	size_t len, align;
+	unsigned access;
+};
+
+static int ring_areas(const struct virtiofs_devq *q, struct area ret[3])
 {
 	const struct vtfs_queue_setup *s = &q->setup;
+	uint32_t flags = vtfs_features_vq_flags(q->dev->features);
+	unsigned both = VTFS_MAP_READ | VTFS_MAP_WRITE;
+	struct vtfs_vq_areas a;
+	int r = vtfs_vq_areas(&a, flags, s->num);
 
-	c->desc = vtfs_table_ptr(c->table, s->desc, a->desc_len);
-	c->driver = vtfs_table_ptr(c->table, s->driver, a->driver_len);
-	c->device = vtfs_table_ptr(c->table, s->device, a->device_len);
-	return c->desc && c->driver && c->device &&
-	       (uintptr_t)c->desc % a->desc_align == 0 &&
-	       (uintptr_t)c->driver % a->driver_align == 0 &&
-	       (uintptr_t)c->device % a->device_align == 0;
+	if (r < 0)
+		return r;
+	ret[0] = (struct area){s->desc, a.desc_len, a.desc_align,
+			       flags & VTFS_VQ_PACKED ? both : VTFS_MAP_READ};
+	ret[1] = (struct area){s->driver, a.driver_len, a.driver_align,
+			       VTFS_MAP_READ};
+	ret[2] = (struct area){s->device, a.device_len, a.device_align, both};
+	return 0;
+}
+
+int vtfs_devq_find_ring(const struct virtiofs_devq *q,
+			const struct vtfs_table *t, void *ret[3])
+{
+	struct area a[3];
+	int r = ring_areas(q, a);
+
+	if (r < 0)
+		return r;
+	if (t && t->mapped != vtfs_device_is_mapped(q->dev))
+		return vtfs_fail(-EFAULT, "queue %u: not this memory",
+				 q->index);
+	for (unsigned i = 0; i < 3; i++) {
+		ret[i] = a[i].access & VTFS_MAP_WRITE
+			     ? vtfs_table_ptr_rw(t, a[i].addr, a[i].len)
+			     : vtfs_table_ptr(t, a[i].addr, a[i].len);
+		if (!ret[i])
+			return vtfs_fail(-EFAULT,
+					 "queue %u: its ring is in no memory",
+					 q->index);
+		if ((uintptr_t)ret[i] % a[i].align)
+			return vtfs_fail(-EINVAL,
+					 "queue %u: its ring is not aligned",
+					 q->index);
+	}
+	return 0;
+}
+
+static void ask_for_ring(struct virtiofs_devq *q)
+{
+	struct area a[3];
+
+	if (ring_areas(q, a) < 0)
+		return;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct vtfs_miss m = {a[i].addr, a[i].len, a[i].access};
+
+		vtfs_device_ask(q->dev, &m);
+	}
+}
+
+static void fill_ring(struct virtiofs_devq *q, struct vtfs_conf *c)
+{
+	void *at[3];
+
+	if (__atomic_load_n(&q->run->lost, __ATOMIC_RELAXED) ||
+	    vtfs_devq_find_ring(q, c->table, at) < 0)
+		return;
+	c->ring = true;
+	c->desc = at[0];
+	c->driver = at[1];
+	c->device = at[2];
 }
 
 static void fill_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 {
-	uint32_t flags = vtfs_features_vq_flags(q->dev->features);
-	struct vtfs_vq_areas areas;
+	bool running = q->state == VTFS_DEVQ_RUNNING;
 
 	*c = (struct vtfs_conf){.used = true, .run = q->run};
 	if (!q->run)
@@ -212,12 +277,16 @@ static void fill_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 	c->call = q->call;
 	if (c->call)
 		c->call->refs++;
-	c->ring = !__atomic_load_n(&q->run->lost, __ATOMIC_RELAXED) &&
-		  vtfs_vq_areas(&areas, flags, q->setup.num) == 0 &&
-		  find_ring(q, c, &areas);
-	c->take = c->ring && q->state == VTFS_DEVQ_RUNNING && q->setup.enabled;
+	c->mapped = q->run->mapped;
+	fill_ring(q, c);
+	c->take = c->ring && running && q->setup.enabled;
 	c->drop = q->drop;
-	if (!c->ring && q->state == VTFS_DEVQ_RUNNING)
+	c->fail = !running;
+	if (c->ring || !running)
+		return;
+	if (c->mapped)
+		ask_for_ring(q);
+	else
 		__atomic_store_n(&q->broken, 1, __ATOMIC_RELAXED);
 }
 

@@ -6,8 +6,7 @@
  */
 #include "session/dev.h"
 
-/* s is held. */
-static void tell(struct vtfs_run *run, struct vtfs_slot *s)
+void vtfs_slot_tell(struct vtfs_run *run, struct vtfs_slot *s)
 {
 	struct virtiofs_device *dev = run->q->dev;
 
@@ -56,7 +55,7 @@ static bool find_in(struct virtiofs_device *dev, unsigned i, uint64_t unique)
 	/* Its queue's owner may have taken the entry at the same time. */
 	mine = s && vtfs_pending_claim(&dev->pending, unique, false);
 	if (mine)
-		tell(run, s);
+		vtfs_slot_tell(run, s);
 	else if (s)
 		wake |= vtfs_slot_unhold(run->slots, s);
 	if (wake)
@@ -93,7 +92,7 @@ void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 			continue;
 		/* Held, its regions don't change any more. */
 		if (touches(s, regions))
-			tell(run, s);
+			vtfs_slot_tell(run, s);
 		else if (vtfs_slot_unhold(run->slots, s))
 			vtfs_devq_wake(run->q);
 	}

@@ -73,10 +73,14 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 	run->shared = q->shared;
 	run->num = conf->num;
 	run->lock_max = conf->num / 8 ? conf->num / 8 : 1;
+	run->mapped = conf->flags & VTFS_VQ_IOMMU;
 	run->mem = q->dev->mem;
 	__atomic_add_fetch(&run->mem->refs, 1, __ATOMIC_RELAXED);
 	r = vtfs_vq_dev_new(&run->vq, conf);
-	if (r >= 0)
+	if (r >= 0 && run->mapped)
+		r = vtfs_slots_new_mapped(&run->slots, conf->num,
+					  conf->max_parts + 1);
+	else if (r >= 0)
 		r = vtfs_slots_new(&run->slots, conf->num, conf->max_parts + 1);
 	if (r < 0) {
 		vtfs_run_free(run);
@@ -95,13 +99,34 @@ static void count_regions(struct vtfs_tally *tally, const uint64_t *regions)
 					      (unsigned)__builtin_ctzll(bits)]);
 }
 
+void vtfs_run_park(struct vtfs_run *run, struct vtfs_slot *s,
+		   const struct vtfs_chain *chain)
+{
+	s->id = chain->id;
+	s->ring_cnt = chain->ring_cnt;
+	memset(s->regions, 0, sizeof(s->regions));
+	count(&run->taken.chains);
+}
+
+void vtfs_run_pin(struct vtfs_run *run, struct vtfs_slot *s,
+		  const struct vtfs_chain *chain)
+{
+	memcpy(s->regions, chain->regions, sizeof(s->regions));
+	count_regions(&run->taken, s->regions);
+}
+
+void vtfs_run_unpin(struct vtfs_run *run, struct vtfs_slot *s)
+{
+	count_regions(&run->given, s->regions);
+	memset(s->regions, 0, sizeof(s->regions));
+}
+
 void vtfs_run_take(struct vtfs_run *run, struct vtfs_slot *s,
 		   const struct vtfs_chain *chain)
 {
 	s->id = chain->id;
 	s->ring_cnt = chain->ring_cnt;
-	memcpy(s->regions, chain->regions, sizeof(s->regions));
-	count_regions(&run->taken, s->regions);
+	vtfs_run_pin(run, s, chain);
 	count(&run->taken.chains);
 }
 

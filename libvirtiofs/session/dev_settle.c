@@ -137,12 +137,15 @@ static bool find_pins(const struct vtfs_run *run, const uint64_t *marked,
 	return any;
 }
 
-static bool queue_uses(struct virtiofs_devq *q, const uint64_t *marked)
+static bool queue_uses(struct virtiofs_devq *q, const uint64_t *marked,
+		       const struct vtfs_miss *gone)
 {
 	uint64_t pinned[VTFS_REGION_WORDS] = {0};
 
 	set_watch(q, 1);
 	if (!vtfs_devq_adopted(q))
+		return true;
+	if (q->run && vtfs_run_touches(q->run, gone))
 		return true;
 	if (!q->run || !find_pins(q->run, marked, pinned))
 		return false;
@@ -162,7 +165,7 @@ static bool retire(struct virtiofs_device *dev)
 		return false;
 	mark_regions(r.now, marked);
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
-		used |= queue_uses(&dev->queues[i], marked);
+		used |= queue_uses(&dev->queues[i], marked, &r.gone);
 	if (used)
 		return false;
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
@@ -225,6 +228,7 @@ static bool waits(const struct virtiofs_device *dev)
 void vtfs_device_settle(struct virtiofs_device *dev)
 {
 	check_faults(dev);
+	vtfs_device_settle_misses(dev);
 	while (settle_once(dev))
 		;
 	if (waits(dev))

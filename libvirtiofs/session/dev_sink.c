@@ -62,15 +62,15 @@ static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
 		       vtfs_min_size(len, sizeof(config) - off));
 }
 
-static void post_all(struct virtiofs_device *dev)
+void vtfs_device_post_all(struct virtiofs_device *dev)
 {
 	for (unsigned i = 0; i < dev->queue_cnt; i++)
 		if (dev->queues[i].run)
 			vtfs_devq_post(&dev->queues[i]);
 }
 
-static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
-			   uint64_t cookie)
+static void sink_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			    const struct vtfs_miss *gone, uint64_t cookie)
 {
 	struct virtiofs_device *dev = to_device(s);
 	struct vtfs_peermem *mem = dev->mem;
@@ -86,8 +86,22 @@ static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
 	r->now = t ? vtfs_table_get(t) : NULL;
 	r->cookie = cookie;
 	r->silent = false;
+	r->gone = *gone;
 	mem->table = t ? vtfs_table_get(t) : NULL;
-	post_all(dev);
+	vtfs_device_post_all(dev);
+}
+
+static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			   uint64_t cookie)
+{
+	const struct vtfs_miss nothing = {.len = 0};
+
+	sink_invalidate(s, t, &nothing, cookie);
+}
+
+static void sink_absent(struct vtfs_dev_sink *s, const struct vtfs_miss *m)
+{
+	vtfs_device_absent(to_device(s), m);
 }
 
 unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num)
@@ -104,7 +118,6 @@ static int make_run(struct virtiofs_devq *q)
 {
 	struct virtiofs_device *dev = q->dev;
 	const struct vtfs_queue_setup *setup = &q->setup;
-	struct vtfs_vq_areas areas;
 	struct vtfs_vq_conf conf = {
 	    .flags = vtfs_features_vq_flags(dev->features),
 	    .num = setup->num,
@@ -112,23 +125,17 @@ static int make_run(struct virtiofs_devq *q)
 	    .used_base = setup->used_base,
 	    .max_parts = vtfs_device_max_parts(dev, setup->num),
 	};
-	const struct vtfs_table *t = dev->mem->table;
 	struct vtfs_run *run;
-	int r = vtfs_vq_areas(&areas, conf.flags, setup->num);
+	void *at[3];
+	int r = vtfs_devq_find_ring(q, dev->mem->table, at);
 
 	if (r < 0)
 		return r;
-	conf.desc = vtfs_table_ptr(t, setup->desc, areas.desc_len);
-	conf.driver = vtfs_table_ptr(t, setup->driver, areas.driver_len);
-	conf.device = vtfs_table_ptr(t, setup->device, areas.device_len);
-	if (!conf.desc || !conf.driver || !conf.device)
-		return vtfs_fail(-EFAULT, "queue %u: its ring is in no memory",
-				 q->index);
-	if ((uintptr_t)conf.desc % areas.desc_align ||
-	    (uintptr_t)conf.driver % areas.driver_align ||
-	    (uintptr_t)conf.device % areas.device_align)
-		return vtfs_fail(-EINVAL, "queue %u: its ring is not aligned",
-				 q->index);
+	conf.desc = at[0];
+	conf.driver = at[1];
+	conf.device = at[2];
+	if (vtfs_device_is_mapped(dev))
+		conf.flags |= VTFS_VQ_IOMMU;
 	r = vtfs_run_new(&run, q, &conf);
 	if (r < 0)
 		return r;
@@ -269,6 +276,7 @@ static void sink_lost(struct vtfs_dev_sink *s, int error)
 		 strerror(-error));
 	for (unsigned i = 0; i < dev->mem->retire_cnt; i++)
 		dev->mem->retires[i].silent = true;
+	vtfs_miss_forget(dev);
 	end_all(dev, VTFS_ENDING_LOST);
 }
 
@@ -279,6 +287,8 @@ const struct vtfs_dev_sink_ops vtfs_device_sink_ops = {
     .queue_max = sink_queue_max,
     .config = sink_config,
     .set_table = sink_set_table,
+    .invalidate = sink_invalidate,
+    .absent = sink_absent,
     .start = sink_start,
     .set_call = sink_set_call,
     .set_kick = sink_set_kick,

@@ -20,7 +20,7 @@ static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
 		 q->index, what);
 }
 
-static int ring_fault(struct virtiofs_devq *q)
+int vtfs_devq_ring_fault(struct virtiofs_devq *q)
 {
 	log_fault(q, &q->taking.ring_faults, "a broken ring");
 	__atomic_store_n(&q->broken, 1, __ATOMIC_SEQ_CST);
@@ -93,6 +93,18 @@ static void count_faults(struct virtiofs_devq *q, const struct vtfs_slot *s,
 		vtfs_stat_add(&q->taking.dropped, 1);
 }
 
+void vtfs_devq_begin(struct virtiofs_devq *q, struct vtfs_slot *s, uint64_t now)
+{
+	vtfs_stat_add(&q->taking.requests, 1);
+	vtfs_stat_add(&q->taking.request_bytes, q->chain.readable_len);
+	s->taken_at = now;
+	s->parsed = vtfs_frame_head(s, &q->chain) != 0;
+	if (s->parsed)
+		count_faults(q, s, q->chain.fault);
+	vtfs_slot_start(s, s->in.unique);
+	q->held = s;
+}
+
 /* The next chain with its header, held until its body is read. */
 static int pop_chain(struct virtiofs_devq *q, uint64_t now)
 {
@@ -107,17 +119,10 @@ static int pop_chain(struct virtiofs_devq *q, uint64_t now)
 	r = vtfs_vq_dev_pop(run->vq, conf->table, &q->chain);
 	if (r <= 0) {
 		vtfs_slot_untake(run->slots, s);
-		return r < 0 ? ring_fault(q) : 0;
+		return r < 0 ? vtfs_devq_ring_fault(q) : 0;
 	}
 	vtfs_run_take(run, s, &q->chain);
-	vtfs_stat_add(&q->taking.requests, 1);
-	vtfs_stat_add(&q->taking.request_bytes, q->chain.readable_len);
-	s->taken_at = now;
-	s->parsed = vtfs_frame_head(s, &q->chain) != 0;
-	if (s->parsed)
-		count_faults(q, s, q->chain.fault);
-	vtfs_slot_start(s, s->in.unique);
-	q->held = s;
+	vtfs_devq_begin(q, s, now);
 	return 1;
 }
 
@@ -174,7 +179,7 @@ static bool must_wait(const struct virtiofs_devq *q, const struct vtfs_slot *s)
 	       is_barred(q);
 }
 
-static bool may_pop(const struct virtiofs_devq *q)
+bool vtfs_devq_may_pop(const struct virtiofs_devq *q)
 {
 	return q->have->take && !__atomic_load_n(&q->broken, __ATOMIC_RELAXED);
 }
@@ -191,6 +196,13 @@ static bool may_go_on(const struct virtiofs_devq *q)
 	return !__atomic_load_n(starved, __ATOMIC_SEQ_CST);
 }
 
+static int take_chain(struct virtiofs_devq *q, uint64_t now)
+{
+	if (q->have->mapped)
+		return vtfs_devq_take_mapped(q, now);
+	return vtfs_devq_may_pop(q) ? pop_chain(q, now) : 0;
+}
+
 int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
 			uint64_t now)
 {
@@ -203,7 +215,7 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
 	}
 	if (!may_take(q))
 		return 0;
-	if (fresh && (!may_pop(q) || pop_chain(q, now) == 0))
+	if (fresh && take_chain(q, now) == 0)
 		return 0;
 	s = q->held;
 	if (q->have->drop) {
@@ -212,6 +224,8 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
 		vtfs_stat_add(&q->taking.parked, fresh);
 		return 0;
 	}
+	if (s->mapped)
+		vtfs_devq_let_go(s);
 	if (vtfs_is_barrier(s)) {
 		raise_barrier(q, s);
 		return 0;
@@ -231,7 +245,9 @@ int vtfs_devq_arm_ring(struct virtiofs_devq *q)
 		return 0;
 	if (q->held)
 		return may_go_on(q);
-	if (!may_pop(q) || vtfs_vq_dev_arm(q->have->run->vq) != 1)
+	if (q->have->mapped && vtfs_devq_may_retry(q))
+		return 1;
+	if (!vtfs_devq_may_pop(q) || vtfs_vq_dev_arm(q->have->run->vq) != 1)
 		return 0;
 	return !__atomic_load_n(&q->have->run->slots->starved,
 				__ATOMIC_SEQ_CST);

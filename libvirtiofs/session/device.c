@@ -138,6 +138,7 @@ static void free_parts(struct virtiofs_device *dev)
 	vtfs_device_fini_fds(dev);
 	vtfs_peermem_put(dev->mem);
 	vtfs_pending_fini(&dev->pending);
+	pthread_mutex_destroy(&dev->misses.lock);
 	pthread_mutex_destroy(&dev->runs_lock);
 	free(dev);
 }
@@ -200,6 +201,7 @@ int virtiofs_device_new(struct virtiofs_device **ret,
 	dev->userdata = userdata;
 	dev->ep = dev->wake = dev->stop_fd = -1;
 	pthread_mutex_init(&dev->runs_lock, NULL);
+	pthread_mutex_init(&dev->misses.lock, NULL);
 	r = build(dev, ops, opts);
 	if (r < 0) {
 		virtiofs_transport_free(t);
@@ -226,9 +228,18 @@ static void drop_queue(struct virtiofs_devq *q)
 		q->forgets = s->staged;
 		vtfs_devq_stage(q, s);
 	}
+	while ((s = q->parked) != NULL) {
+		q->parked = s->staged;
+		vtfs_devq_stage(q, s);
+	}
 	if (q->run)
 		__atomic_store_n(&q->run->lost, 1, __ATOMIC_SEQ_CST);
 	vtfs_devq_flush(q);
+	if (q->run && q->run->mapped) {
+		pthread_mutex_lock(&q->run->push_lock);
+		vtfs_run_push_late(q->run, q->have);
+		pthread_mutex_unlock(&q->run->push_lock);
+	}
 }
 
 static void free_queue(struct virtiofs_devq *q)

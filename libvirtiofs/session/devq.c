@@ -56,6 +56,14 @@ static void give_staged(struct virtiofs_devq *q, struct vtfs_run *run)
 		vtfs_device_wake(q->dev);
 }
 
+static void push_mapped(struct virtiofs_devq *q, struct vtfs_run *run)
+{
+	struct vtfs_slot *list = q->staged;
+
+	q->staged = NULL;
+	vtfs_run_push_mapped(run, q->have, list);
+}
+
 void vtfs_devq_flush(struct virtiofs_devq *q)
 {
 	struct vtfs_run *run;
@@ -64,12 +72,17 @@ void vtfs_devq_flush(struct virtiofs_devq *q)
 		return;
 	run = q->staged->run;
 	vtfs_gate_enter(q);
-	if (run->shared)
+	if (run->shared || run->mapped)
 		pthread_mutex_lock(&run->push_lock);
-	if (q->have->ring && !__atomic_load_n(&run->lost, __ATOMIC_ACQUIRE))
-		push_staged(q, q->have);
-	give_staged(q, run);
-	if (run->shared)
+	if (run->mapped) {
+		push_mapped(q, run);
+	} else {
+		if (q->have->ring &&
+		    !__atomic_load_n(&run->lost, __ATOMIC_ACQUIRE))
+			push_staged(q, q->have);
+		give_staged(q, run);
+	}
+	if (run->shared || run->mapped)
 		pthread_mutex_unlock(&run->push_lock);
 	vtfs_gate_leave(q);
 }

@@ -39,6 +39,12 @@ static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
 	bool tell, last;
 
 	pthread_mutex_lock(&run->push_lock);
+	if (!run->orphan && run->mapped) {
+		s->staged = NULL;
+		vtfs_run_push_mapped(run, run->q->have, s);
+		pthread_mutex_unlock(&run->push_lock);
+		return;
+	}
 	if (!run->orphan) {
 		push_one(run, s);
 		vtfs_devq_count_reply(run->q, s, vtfs_devq_now(run->q));

@@ -21,6 +21,13 @@
  * call the same op with the same arguments again when the fd is readable. At
  * most one op is under way. -ENOTCONN: the peer is gone.
  *
+ * An IOMMU. A transport that can ask for translations has ops.miss; when it
+ * tells the session of features with ACCESS_PLATFORM, its tables are mapped
+ * ones (mem/table.h) from then on, and addresses of queues are names in them. A
+ * request that names what is not mapped is put aside, ops.miss is called from
+ * the session's dispatch, and it is tried again with each new table. A queue
+ * whose ring loses its map rests, likewise.
+ *
  * Features, status and config space: what both ends of every transport share
  * is in here (vtfs_features_*, vtfs_config_*), the rest in each transport.
  */
@@ -37,6 +44,13 @@
 /* Virtio bits that every session knows about (virtio 1.4, 6). */
 #define VTFS_F_NOTIFICATION    (1ULL << 0) /* virtio-fs: queue 1 notifies */
 #define VTFS_F_ACCESS_PLATFORM (1ULL << 33)
+
+/* Addresses for which the session found no memory to access so: VTFS_MAP_. */
+struct vtfs_miss {
+	uint64_t addr;
+	uint64_t len;
+	unsigned access;
+};
 
 /* What a queue needs in order to run. Addresses are the peer's (descriptor
  * address space); whoever runs the ring translates them with its table. */
@@ -82,9 +96,20 @@ struct vtfs_dev_sink_ops {
 	 * soon as it is answered. The table outlives a virtio reset. */
 	void (*set_table)(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			  uint64_t cookie);
+	/* As set_table, when the peer takes translations back: t no longer has
+	 * what it lacks of [addr, addr + len). ops.table_retired then waits too
+	 * for each request that may still touch bytes that it found by an
+	 * address in there, by whichever table. */
+	void (*invalidate)(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			   const struct vtfs_miss *gone, uint64_t cookie);
+	/* The peer says that there is nothing: requests that wait for a byte of
+	 * it fail. A later request asks again. len 0: nobody fails, all that is
+	 * waited for will be asked again. */
+	void (*absent)(struct vtfs_dev_sink *s, const struct vtfs_miss *m);
 	/* Run a queue. The fds stay the transport's: the session duplicates.
 	 * Negative: it can't be run (a ring area in no region, num out of
-	 * range); the transport reports that its own way. */
+	 * range); the transport reports that its own way. Behind an IOMMU the
+	 * ring must be mapped by now. */
 	int (*start)(struct vtfs_dev_sink *s, const struct vtfs_queue_setup *q);
 	/* May come while a queue runs (QEMU masks interrupts that way). */
 	void (*set_call)(struct vtfs_dev_sink *s, unsigned vq, int fd);
@@ -121,6 +146,10 @@ struct vtfs_dev_ops {
 	/* Queue vq is broken: DEVICE_NEEDS_RESET, or an error fd. From
 	 * dispatch. */
 	void (*broken)(struct virtiofs_transport *t, unsigned vq);
+	/* NULL: no IOMMU. The session wants to access m; sink.set_table or
+	 * sink.absent may follow, even before this returns. The same may be
+	 * asked again. From dispatch. */
+	void (*miss)(struct virtiofs_transport *t, const struct vtfs_miss *m);
 };
 
 struct vtfs_cli_sink;

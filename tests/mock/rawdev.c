@@ -79,6 +79,27 @@ static void on_broken(struct virtiofs_transport *t, unsigned vq)
 	__atomic_or_fetch(&to_raw(t)->broken, 1u << vq, __ATOMIC_RELEASE);
 }
 
+static void on_miss(struct virtiofs_transport *t, const struct vtfs_miss *m)
+{
+	struct raw *raw = to_raw(t);
+	uint64_t first = (m->addr - RAW_ADDR) / RAW_PAGE;
+	uint64_t last = (m->addr + m->len - 1 - RAW_ADDR) / RAW_PAGE;
+
+	raw->misses[raw->miss_cnt++ % RAW_MISSES] = *m;
+	if (!raw->lazy && last < RAW_PAGES)
+		raw_map(raw, RAW_RANGE(first, last - first + 1, RAW_RW));
+}
+
+static const struct vtfs_dev_ops raw_iommu_ops = {
+    .attach = raw_attach,
+    .dispatch = raw_dispatch,
+    .queue_stopped = on_stopped,
+    .table_retired = on_retired,
+    .reset_done = on_reset_done,
+    .broken = on_broken,
+    .miss = on_miss,
+};
+
 static const struct vtfs_dev_ops raw_ops = {
     .attach = raw_attach,
     .dispatch = raw_dispatch,
@@ -117,8 +138,8 @@ void raw_queue_init(struct raw *raw, unsigned vq, unsigned num)
 static void add(struct raw *raw, uint64_t off, uint64_t len, uint16_t id)
 {
 	struct vtfs_region_desc d = {
-	    .peer_addr = RAW_ADDR + off,
-	    .user_addr = RAW_ADDR + off,
+	    .peer_addr = raw->iommu ? off : RAW_ADDR + off,
+	    .user_addr = raw->iommu ? off : RAW_ADDR + off,
 	    .len = len,
 	    .fd_offset = off,
 	    .fd = raw->one_view ? -1 : raw->memfd,
@@ -132,7 +153,9 @@ void raw_init(struct raw *raw, uint64_t features)
 {
 	memset(raw, 0, sizeof(*raw));
 	raw->base.name = "raw:";
-	raw->base.dev = &raw_ops;
+	raw->iommu = features & VTFS_F_ACCESS_PLATFORM;
+	raw->base.dev = raw->iommu ? &raw_iommu_ops : &raw_ops;
+	memset(raw->access, RAW_RW, RAW_BUFS / RAW_PAGE);
 	raw->base.free = raw_free;
 	raw->base.fd = raw_fd;
 	raw->features = features
@@ -189,13 +212,93 @@ void raw_do(struct raw *raw, void (*fn)(struct raw *, uint64_t), uint64_t arg)
 	(void)!write(raw->fd, &one, sizeof(one));
 }
 
+/* A map for each run of pages that are alike. */
+static struct vtfs_table *mapped_table(struct raw *raw)
+{
+	struct vtfs_map maps[RAW_PAGES];
+	struct vtfs_table *t;
+	unsigned cnt = 0;
+
+	for (unsigned i = 0, n; i < RAW_PAGES; i += n) {
+		for (n = 1; i + n < RAW_PAGES; n++)
+			if (raw->access[i + n] != raw->access[i])
+				break;
+		if (raw->access[i])
+			maps[cnt++] = (struct vtfs_map){
+			    .addr = raw_addr(i * RAW_PAGE),
+			    .len = n * RAW_PAGE,
+			    .ptr = raw->regions[0]->addr + i * RAW_PAGE,
+			    .access = raw->access[i],
+			};
+	}
+	must(vtfs_table_new_mapped(&t, raw->regions, raw->region_cnt, maps,
+				   cnt) == 0);
+	return t;
+}
+
 static void give_table(struct raw *raw)
 {
 	struct vtfs_table *t;
 
-	must(vtfs_table_new(&t, raw->regions, raw->region_cnt) == 0);
+	if (raw->iommu)
+		t = mapped_table(raw);
+	else
+		must(vtfs_table_new(&t, raw->regions, raw->region_cnt) == 0);
 	raw->sink->ops->set_table(raw->sink, t, ++raw->cookie);
 	vtfs_table_put(t);
+}
+
+static struct vtfs_miss to_miss(uint64_t range)
+{
+	return (struct vtfs_miss){raw_addr((range >> 32) * RAW_PAGE),
+				  (range >> 8 & 0xffffff) * RAW_PAGE,
+				  range & 0xff};
+}
+
+static void invalidate(struct raw *raw, const struct vtfs_miss *gone)
+{
+	struct vtfs_table *t = mapped_table(raw);
+
+	raw->sink->ops->invalidate(raw->sink, t, gone, ++raw->cookie);
+	vtfs_table_put(t);
+}
+
+void raw_map(struct raw *raw, uint64_t range)
+{
+	struct vtfs_miss m = to_miss(range);
+
+	memset(raw->access + (range >> 32), (int)m.access, m.len / RAW_PAGE);
+	if (m.access)
+		give_table(raw);
+	else
+		invalidate(raw, &m);
+}
+
+void raw_flush(struct raw *raw, uint64_t unused)
+{
+	const struct vtfs_miss all = {0, UINT64_MAX, RAW_RW};
+
+	memset(raw->access, 0, sizeof(raw->access));
+	invalidate(raw, &all);
+}
+
+void raw_deny(struct raw *raw, uint64_t range)
+{
+	const struct vtfs_miss m = to_miss(range);
+
+	raw->sink->ops->absent(raw->sink, &m);
+}
+
+void raw_map_missed(struct raw *raw, uint64_t unused)
+{
+	while (raw->miss_cnt) {
+		const struct vtfs_miss *m = &raw->misses[--raw->miss_cnt];
+		uint64_t first = (m->addr - RAW_ADDR) / RAW_PAGE;
+		uint64_t last = (m->addr + m->len - 1 - RAW_ADDR) / RAW_PAGE;
+
+		memset(raw->access + first, RAW_RW, last - first + 1);
+	}
+	give_table(raw);
 }
 
 /* The ring may lie anywhere. */

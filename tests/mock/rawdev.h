@@ -23,6 +23,9 @@
 #define RAW_BUFS       (512u << 10) /* where buffers begin */
 #define RAW_REGIONS    4u
 #define RAW_REGION_LEN (64u << 10) /* of those added later */
+#define RAW_PAGE       4096u
+#define RAW_PAGES      (RAW_LEN / RAW_PAGE)
+#define RAW_MISSES     512u
 
 struct raw_queue {
 	unsigned vq;
@@ -63,6 +66,14 @@ struct raw {
 	uint32_t broken; /* bit per queue */
 	uint64_t cookie;
 	bool freed;
+	/* With ACCESS_PLATFORM: the regions have other addresses, and pages of
+	 * the memory are mapped at raw_addr() as these say. The rings are, to
+	 * begin with. */
+	bool iommu;
+	uint8_t access[RAW_PAGES]; /* VTFS_MAP_ */
+	bool lazy;		   /* misses are not answered at once */
+	struct vtfs_miss misses[RAW_MISSES]; /* the last ones */
+	unsigned miss_cnt;
 };
 
 /* Features to negotiate, 0: VERSION_1 and INDIRECT. */
@@ -90,6 +101,18 @@ void raw_disable(struct raw *raw, uint64_t vq);
 void raw_enable(struct raw *raw, uint64_t vq);
 void raw_new_call(struct raw *raw, uint64_t vq);
 void raw_new_kick(struct raw *raw, uint64_t vq);
+
+/* Map (not 0), or invalidate, pages [first, first + cnt) of the memory. */
+#define RAW_RANGE(first, cnt, access)                                          \
+	((uint64_t)(first) << 32 | (uint64_t)(cnt) << 8 | (access))
+#define RAW_RW (VTFS_MAP_READ | VTFS_MAP_WRITE)
+void raw_map(struct raw *raw, uint64_t range);
+/* The whole IOMMU. */
+void raw_flush(struct raw *raw, uint64_t unused);
+/* There is nothing, says the IOMMU. */
+void raw_deny(struct raw *raw, uint64_t range);
+/* Map what was missed so far, the last first. */
+void raw_map_missed(struct raw *raw, uint64_t unused);
 
 /* Ring of num entries in raw memory, empty. */
 void raw_queue_init(struct raw *raw, unsigned vq, unsigned num);

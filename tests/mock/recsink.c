@@ -76,6 +76,20 @@ static void rec_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
 		rec_answer_table(rec);
 }
 
+static void rec_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			   const struct vtfs_miss *gone, uint64_t cookie)
+{
+	say(to_rec(s), "gone %llx+%llx;", (unsigned long long)gone->addr,
+	    (unsigned long long)gone->len);
+	rec_set_table(s, t, cookie);
+}
+
+static void rec_absent(struct vtfs_dev_sink *s, const struct vtfs_miss *m)
+{
+	say(to_rec(s), "absent %llx+%llx %u;", (unsigned long long)m->addr,
+	    (unsigned long long)m->len, m->access);
+}
+
 static int rec_start(struct vtfs_dev_sink *s, const struct vtfs_queue_setup *q)
 {
 	struct rec *rec = to_rec(s);
@@ -156,6 +170,8 @@ static const struct vtfs_dev_sink_ops rec_ops = {
     .queue_max = rec_queue_max,
     .config = rec_config,
     .set_table = rec_set_table,
+    .invalidate = rec_invalidate,
+    .absent = rec_absent,
     .start = rec_start,
     .set_call = rec_set_call,
     .set_kick = rec_set_kick,
