@@ -22,6 +22,7 @@
 
 #define LEN	(1u << 20)
 #define ROUNDS	100
+#define WRITERS 8
 #define WAITERS 12 /* below an eighth of 128, which is how many may wait */
 
 static int round_nr; /* names are of a round */
@@ -354,24 +355,40 @@ static int waiters_second(void)
 	return 0;
 }
 
-/* The host stops this guest amid its requests, and lets it go on when the
+/* The host stops this guest amid requests of many, and lets it go on when the
  * other one has done its work. */
-static int stopped_first(void)
+static pid_t write_without_end(int nr)
 {
 	pid_t pid = fork();
-	char word[32];
+	char name[32];
 
 	if (pid == 0) {
-		for (unsigned i = 0;; i++)
-			put_pattern(name_of("endless"), i);
+		snprintf(name, sizeof(name), "endless-%d.%d", nr, round_nr);
+		for (unsigned i = 0;; i++) {
+			put_pattern(name, i);
+			close(fd);
+		}
 	}
-	MUST(pid > 0);
+	return pid;
+}
+
+static int stopped_first(void)
+{
+	pid_t pids[WRITERS];
+	char word[32];
+
+	for (int i = 0; i < WRITERS; i++) {
+		pids[i] = write_without_end(i);
+		MUST(pids[i] > 0);
+	}
 	snprintf(word, sizeof(word), "stop me %d", round_nr);
 	work_note(word);
 	if (await("worked-meanwhile") < 0)
 		return -1;
-	MUST(kill(pid, SIGKILL) == 0);
-	MUST(waitpid(pid, NULL, 0) == pid);
+	for (int i = 0; i < WRITERS; i++) {
+		MUST(kill(pids[i], SIGKILL) == 0);
+		MUST(waitpid(pids[i], NULL, 0) == pids[i]);
+	}
 	return work_a_while(name_of("busy-3"));
 }
 
