@@ -14,6 +14,23 @@ SERVER = os.environ.get('VIRTIOFS_SERVER', 'virtiofs-server')
 TIMEOUT = 120
 
 
+# Waits for a lock that another process holds; says what became of it.
+WAIT_LOCK = '''
+import errno, fcntl, signal, sys
+def on_signal(signo, frame):
+    raise InterruptedError(errno.EINTR, 'signal')
+signal.signal(signal.SIGUSR1, on_signal)
+f = open(sys.argv[1], 'r+')
+print('ready', flush=True)
+try:
+    getattr(fcntl, sys.argv[2])(f, fcntl.LOCK_EX)
+    print('locked', flush=True)
+    sys.stdin.read()
+except OSError as e:
+    print(errno.errorcode[e.errno], flush=True)
+'''
+
+
 def mounts():
     """{directory: [source, type, options]}"""
     with open('/proc/self/mounts', encoding='utf-8') as f:
@@ -115,6 +132,22 @@ class MountCase(unittest.TestCase):
                              stdout=subprocess.PIPE, stdin=subprocess.PIPE)
         self.helpers.append(p)
         return p
+
+    def lock_waiter(self, path, call='lockf'):
+        """A process that waits for a lock; it ends with SIGUSR1."""
+        p = self.helper(WAIT_LOCK, path, call)
+        self.assertEqual(p.stdout.readline(), 'ready\n')
+        self.wait_blocked(p)
+        return p
+
+    def wait_blocked(self, p):
+        """Until it sleeps in the kernel's fuse, for a reply."""
+        while True:
+            with open(f'/proc/{p.pid}/wchan', encoding='ascii') as f:
+                if f.read() == 'request_wait_answer':
+                    return
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
 
     def outcome(self, p):
         """The rest of what a helper printed."""

@@ -18,22 +18,6 @@ from vhost_peer import VhostPeer
 
 from mount_case import MountCase, TIMEOUT, main, mounts
 
-# Waits for a lock that another process holds; says what became of it.
-WAIT_LOCK = '''
-import errno, fcntl, signal, sys
-def on_alarm(signo, frame):
-    raise InterruptedError(errno.EINTR, 'signal')
-signal.signal(signal.SIGUSR1, on_alarm)
-f = open(sys.argv[1], 'r+')
-print('ready', flush=True)
-try:
-    fcntl.lockf(f, fcntl.LOCK_EX)
-    print('locked', flush=True)
-    sys.stdin.read()
-except OSError as e:
-    print(errno.errorcode[e.errno], flush=True)
-'''
-
 
 def tree(top):
     """Everything about the files below a folder, by name."""
@@ -336,19 +320,7 @@ class Mount(MountCase):
         f = open(self.mnt + '/l', 'w+', encoding='ascii')
         self.addCleanup(f.close)
         fcntl.lockf(f, fcntl.LOCK_EX)
-        p = self.helper(WAIT_LOCK, self.mnt + '/l')
-        self.assertEqual(p.stdout.readline(), 'ready\n')
-        self.wait_blocked(p)
-        return f, p
-
-    def wait_blocked(self, p):
-        """Until it sleeps in the kernel's fuse, for a reply."""
-        while True:
-            with open(f'/proc/{p.pid}/wchan', encoding='ascii') as f:
-                if f.read() == 'request_wait_answer':
-                    return
-            self.assertIsNone(p.poll())
-            time.sleep(0.01)
+        return f, self.lock_waiter(self.mnt + '/l')
 
     def test_lock_is_waited_for(self):
         self.serve()
