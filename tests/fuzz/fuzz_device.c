@@ -6,12 +6,13 @@
  */
 #include <virtiofs/prep.h>
 
+#include "frame.h"
 #include "guest.h"
-#include "wire/fuse_ops.h"
 #include "wire/ring.h"
 
-#define KEPT_MAX 64u
-#define PARTS	 6u
+#define KEPT_MAX  64u
+#define PARTS	  6u
+#define TURNS_MAX 3000
 
 struct fuzz {
 	struct guest g;
@@ -191,14 +192,6 @@ static uint64_t get_addr(struct input *in)
 	}
 }
 
-static uint16_t get_flags(struct input *in, bool writable)
-{
-	uint8_t kind = in_u8(in);
-	uint16_t flags = writable ? VTFS_DESC_F_WRITE : 0;
-
-	return kind < 0xf0 ? flags : (uint16_t)(flags ^ in_u16(in));
-}
-
 static void get_descs(struct input *in, struct guest_desc *d, unsigned cnt)
 {
 	unsigned readable = in_u8(in) % (PARTS + 1);
@@ -206,7 +199,9 @@ static void get_descs(struct input *in, struct guest_desc *d, unsigned cnt)
 	for (unsigned i = 0; i < cnt; i++) {
 		d[i].addr = get_addr(in);
 		d[i].len = (uint32_t)in_number(in);
-		d[i].flags = get_flags(in, i >= readable);
+		d[i].flags = i < readable ? 0 : VTFS_DESC_F_WRITE;
+		if (in_u8(in) >= 0xf0)
+			d[i].flags ^= in_u16(in);
 	}
 }
 
@@ -282,23 +277,50 @@ static void do_frame(struct fuzz *f, unsigned vq)
 		guest_post(&f->g, vq, d, cnt, (uint16_t)f->unique % GUEST_NUM);
 }
 
-static void send_init(struct fuzz *f)
+/* Where the frames lie that are as they should be: a place for each of the
+ * last ones. */
+#define CELLS	 16u
+#define CELL_AT	 (GUEST_MAIN + 0x4000u)
+#define CELL_LEN 0x400u
+#define ROOM_AT	 0x300u
+
+static void post_pair(struct fuzz *f, unsigned vq, uint32_t len,
+		      uint32_t room_len)
 {
-	const struct {
-		struct fuse_in_header head;
-		struct fuse_init_in init;
-	} frame = {
-	    .head = {.len = sizeof(frame), .opcode = FUSE_INIT, .unique = 2},
-	    .init = {.major = 7, .minor = 45, .flags = ~0u, .flags2 = ~0u},
-	};
+	uint64_t addr = CELL_AT + f->unique % CELLS * CELL_LEN;
 	const struct guest_desc d[2] = {
-	    {GUEST_MORE - 0x200, sizeof(frame), 0},
-	    {GUEST_MORE - 0x100, 80, VTFS_DESC_F_WRITE},
+	    {addr, len, 0},
+	    {addr + ROOM_AT, room_len, VTFS_DESC_F_WRITE},
 	};
 
-	memcpy(guest_ptr(&f->g, d[0].addr, sizeof(frame)), &frame,
-	       sizeof(frame));
-	guest_post(&f->g, 1, d, 2, 0);
+	guest_post(&f->g, vq, d, room_len ? 2 : 1,
+		   (uint16_t)f->unique % GUEST_NUM);
+}
+
+static unsigned char *next_cell(struct fuzz *f)
+{
+	return guest_ptr(&f->g, CELL_AT + ++f->unique % CELLS * CELL_LEN,
+			 CELL_LEN);
+}
+
+static void send_init(struct fuzz *f)
+{
+	struct frame_init frame;
+	unsigned char *p = next_cell(f);
+
+	frame = frame_init(f->unique * 2);
+	memcpy(p, &frame, sizeof(frame));
+	post_pair(f, 1, sizeof(frame), FRAME_INIT_ROOM);
+}
+
+static void do_request(struct fuzz *f, unsigned vq)
+{
+	const struct vtfs_fuse_op *op = frame_op(in_u8(f->in));
+	unsigned char *p = next_cell(f);
+	size_t len = frame_put(f->in, op, f->unique * 2, p, ROOM_AT);
+
+	post_pair(f, vq, (uint32_t)len,
+		  op->answer == VTFS_FUSE_ANSWER_NONE ? 0 : CELL_LEN - ROOM_AT);
 }
 
 static void do_poke(struct fuzz *f)
@@ -313,13 +335,14 @@ static void do_poke(struct fuzz *f)
 		memcpy(p, buf, len);
 }
 
-static void serve_taken(struct fuzz *f, uint8_t how)
+/* True: there is more. */
+static bool serve_taken(struct fuzz *f, uint8_t how)
 {
 	struct virtiofs_req *reqs[8];
 	int n;
 
 	if (!f->taken)
-		return;
+		return false;
 	if (how & 1) {
 		n = virtiofs_devq_pop(f->taken, reqs, 1 + how / 8 % 8);
 		for (int i = 0; i < n; i++)
@@ -329,17 +352,19 @@ static void serve_taken(struct fuzz *f, uint8_t how)
 	}
 	if (how & 2)
 		virtiofs_devq_flush(f->taken);
-	if (how & 4)
-		virtiofs_devq_arm(f->taken);
+	return how & 4 && virtiofs_devq_arm(f->taken) == 1;
 }
 
 static void all_quiet(struct fuzz *f)
 {
+	bool more = false;
+
 	/* What was taken off the ring before may still be handed out. */
-	for (unsigned i = 0; i < 4 || f->kept_cnt; i++) {
+	for (unsigned i = 0; i < 4 || f->kept_cnt || more; i++) {
+		must(i < TURNS_MAX);
 		while (f->kept_cnt)
 			reply_kept(f, 0);
-		serve_taken(f, 6);
+		more = serve_taken(f, 6);
 		guest_run(&f->g);
 	}
 	guest_still(&f->g);
@@ -391,6 +416,10 @@ static void command(struct fuzz *f)
 	case 11:
 		guest_order(&f->g, in_u8(f->in) % GUEST_ORDERS, vq);
 		break;
+	case 12:
+	case 13:
+		do_request(f, vq);
+		break;
 	default:
 		guest_run(&f->g);
 	}
@@ -415,10 +444,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct input in = {data, len};
 	static struct fuzz f;
+	uint8_t rare = in_u8(&in);
 	const struct virtiofs_device_ops ops = {
 	    .size = sizeof(ops),
 	    .request = on_request,
-	    .forget = in_u8(&in) % 4 ? on_forget : NULL,
+	    .forget = rare % 4 ? on_forget : NULL,
 	    .interrupt = on_interrupt,
 	    .init = on_init,
 	    .reset = on_reset,
@@ -427,14 +457,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	uint64_t features = VIRTIOFS_F_VERSION_1 |
 			    (how & 1 ? VIRTIOFS_F_RING_PACKED : 0) |
 			    (how & 2 ? VIRTIOFS_F_EVENT_IDX : 0) |
-			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0);
+			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0) |
+			    (rare & 4 ? VIRTIOFS_F_IN_ORDER : 0) |
+			    (rare & 8 ? VIRTIOFS_F_RING_RESET : 0);
 	const struct virtiofs_device_opts opts = {
 	    .size = sizeof(opts),
 	    .num_request_queues = GUEST_QUEUES - 1,
 	    .max_write = size & 0x80 ? 65536 : 4096,
 	    .hiprio_interval = 1u + size / 16 % 8,
 	    .features = features,
+	    .forget_budget = rare & 16 ? 3 : 0,
+	    .interrupts_max = rare & 32 ? 2 : 0,
+	    .dispatch_max = rare & 64 ? 4 : 0,
 	    .flags = (how & 8 ? VIRTIOFS_DEVICE_RAW_INIT : 0) |
+		     (rare & 128 ? VIRTIOFS_DEVICE_LATENCY : 0) |
 		     (how & 16 ? VIRTIOFS_DEVICE_SHARED_REPLY : 0),
 	};
 	int fd = fuzz_next_fd();

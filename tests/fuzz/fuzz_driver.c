@@ -4,232 +4,39 @@
  * memory that is shared with it: rings, slots, replies. The program submits
  * requests of all kinds, and checks what it is told of them.
  */
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <poll.h>
 
-#include <virtiofs/dirent.h>
 #include <virtiofs/ops.h>
 
+#include "base/bytes.h"
 #include "liar.h"
+#include "ops.h"
 #include "wire/ring.h"
 
-#define OPS    64u
-#define HELD   32u
-#define REGION 0x8000u
-#define UNSAID 0xa5 /* in room that no reply has reached */
-
-struct op {
-	bool busy;
-	bool shared; /* room lies in registered memory */
-	bool shared_data;
-	uint32_t opcode;
-	struct iovec data, room; /* pieces of their own size */
-};
+#define HELD  32u
+#define WAITS 4u /* for what takes a millisecond, in one input */
 
 struct fuzz {
 	struct liar l;
 	struct input *in;
 	struct virtiofs_client *c;
-	struct virtiofs_cliq *q; /* queue 1, taken */
-	struct virtiofs_region region;
-	bool mapped;
-	struct op ops[OPS];
+	struct ops ops; /* on queue 1, taken */
+	unsigned waits;
 	struct liar_req held[HELD];
 	unsigned held_cnt;
 };
-
-/* ---- the program ---- */
-
-/* In registered memory, or a piece of its own. */
-static bool get_piece(struct fuzz *f, struct iovec *v, size_t len, int byte)
-{
-	uint8_t where = in_u8(f->in);
-	bool shared = where & 1 && f->mapped && len <= REGION / 2;
-
-	v->iov_len = len;
-	if (shared) {
-		v->iov_base = (unsigned char *)f->region.addr + where * 32u;
-	} else {
-		v->iov_base = malloc(len ? len : 1);
-		must(v->iov_base);
-		memset(v->iov_base, byte, len);
-	}
-	return shared;
-}
-
-static const struct iovec *get_room(struct fuzz *f, struct op *o, size_t len)
-{
-	o->shared = get_piece(f, &o->room, len, UNSAID);
-	return &o->room;
-}
-
-static const struct iovec *get_data(struct fuzz *f, struct op *o, size_t len)
-{
-	o->shared_data = get_piece(f, &o->data, len, 0x11);
-	return &o->data;
-}
-
-static void prep_names(struct fuzz *f, struct op *o, struct virtiofs_op *op)
-{
-	const struct iovec *room = get_room(f, o,
-					    sizeof(struct fuse_entry_out));
-	const struct fuse_mkdir_in mkdir = {.mode = 0755};
-
-	if (in_u8(f->in) % 2)
-		virtiofs_prep_lookup(op, 1, "name", room);
-	else
-		virtiofs_prep_mkdir(op, 1, "name", &mkdir, room);
-}
-
-static void prep_io(struct fuzz *f, struct op *o, struct virtiofs_op *op)
-{
-	uint16_t len = in_u16(f->in) % 0x3000u;
-	struct fuse_write_in w = {.size = len};
-	struct fuse_read_in r = {.size = len};
-
-	switch (in_u8(f->in) % 3) {
-	case 0:
-		virtiofs_prep_read(op, 1, 2, 0, len, get_room(f, o, len), 1);
-		break;
-	case 1:
-		virtiofs_prep_readdir(op,
-				      len & 1 ? FUSE_READDIR : FUSE_READDIRPLUS,
-				      1, &r, get_room(f, o, len));
-		break;
-	case 2:
-		virtiofs_prep_write(
-		    op, 1, &w, get_data(f, o, len),
-		    get_room(f, o, sizeof(struct fuse_write_out)));
-		break;
-	}
-}
-
-static void prep_fixed(struct fuzz *f, struct op *o, struct virtiofs_op *op)
-{
-	const struct fuse_create_in create = {.flags = O_RDWR};
-	const struct fuse_lk_in lk = {.fh = 3};
-
-	switch (in_u8(f->in) % 6) {
-	case 0:
-		virtiofs_prep_getattr(
-		    op, 1, get_room(f, o, sizeof(struct fuse_attr_out)));
-		break;
-	case 1:
-		virtiofs_prep_open(
-		    op, FUSE_OPEN, 1, 0,
-		    get_room(f, o, sizeof(struct fuse_open_out)));
-		break;
-	case 2:
-		virtiofs_prep_create(
-		    op, 1, "new", &create,
-		    get_room(f, o, sizeof(struct virtiofs_create_out)));
-		break;
-	case 3:
-		virtiofs_prep_lk(op, FUSE_SETLKW, 1, &lk, NULL);
-		break;
-	case 4:
-		get_room(f, o, in_u8(f->in));
-		virtiofs_prep_getxattr(op, 1, "user.x",
-				       (uint32_t)o->room.iov_len, &o->room);
-		break;
-	case 5:
-		virtiofs_prep_flush(op, 1, 3);
-		break;
-	}
-}
-
-/* Anything that a struct virtiofs_op can say. */
-static void prep_any(struct fuzz *f, struct op *o, struct virtiofs_op *op)
-{
-	op->room = get_room(f, o, in_u8(f->in));
-	op->room_cnt = in_u8(f->in) % 2;
-	op->data = get_data(f, o, in_u8(f->in));
-	op->data_cnt = in_u8(f->in) % 2;
-	op->opcode = in_u8(f->in);
-	op->nodeid = in_u8(f->in);
-	op->arg_len = in_u8(f->in);
-	in_bytes(f->in, op->arg, op->arg_len);
-	op->flags = in_u8(f->in) % 4;
-	op->total_extlen = in_u8(f->in) % 3;
-}
-
-static void end_op(struct op *o)
-{
-	if (!o->shared)
-		free(o->room.iov_base);
-	if (!o->shared_data)
-		free(o->data.iov_base);
-	memset(o, 0, sizeof(*o));
-}
-
-static void submit(struct fuzz *f, uint8_t kind)
-{
-	static void (*const prep[])(struct fuzz * f, struct op * o,
-				    struct virtiofs_op * op) = {
-	    prep_names,
-	    prep_io,
-	    prep_fixed,
-	    prep_any,
-	};
-	struct virtiofs_op *op;
-	unsigned i = 0;
-
-	while (i < OPS && f->ops[i].busy)
-		i++;
-	op = f->q && i < OPS ? virtiofs_cliq_get_op(f->q) : NULL;
-	if (!op)
-		return;
-	op->user_data = i;
-	prep[kind % 4](f, &f->ops[i], op);
-	f->ops[i].busy = true;
-	f->ops[i].opcode = op->opcode;
-	/* Dropped by the library: no result will come. */
-	if (!op->opcode)
-		end_op(&f->ops[i]);
-}
-
-static void walk_names(const struct op *o, size_t len)
-{
-	const char *buf = o->room.iov_base;
-	struct virtiofs_dirent d;
-	size_t pos = 0;
-
-	while ((o->opcode == FUSE_READDIR
-		    ? virtiofs_next_dirent(buf, len, &pos, &d)
-		    : virtiofs_next_direntplus(buf, len, &pos, &d)) > 0) {
-		must(d.name >= buf && d.name + d.namelen <= buf + len);
-		must(d.namelen && !memchr(d.name, '/', d.namelen));
-		must(pos <= len);
-	}
-}
-
-static void check_result(struct fuzz *f, const struct virtiofs_result *res)
-{
-	struct op *o = &f->ops[res->user_data % OPS];
-	const unsigned char *room = o->room.iov_base;
-
-	must(res->user_data < OPS && o->busy);
-	must(res->error <= 0 && res->error > -4096 && !res->flags);
-	must(res->len <= o->room.iov_len && (!res->error || !res->len));
-	for (size_t i = res->len; !o->shared && i < o->room.iov_len; i++)
-		must(room[i] == UNSAID);
-	if (!res->error && !o->shared &&
-	    (o->opcode == FUSE_READDIR || o->opcode == FUSE_READDIRPLUS))
-		walk_names(o, res->len);
-	end_op(o);
-}
 
 static void reap(struct fuzz *f)
 {
 	struct virtiofs_result res[4];
 	int n;
 
-	if (!f->q)
+	if (!f->ops.q)
 		return;
 	do {
-		n = virtiofs_cliq_reap(f->q, res, 4);
+		n = virtiofs_cliq_reap(f->ops.q, res, 4);
 		for (int i = 0; i < n; i++)
-			check_result(f, &res[i]);
+			ops_check(&f->ops, &res[i]);
 	} while (n > 0);
 }
 
@@ -364,15 +171,15 @@ static void start(struct fuzz *f)
 		virtiofs_client_dispatch(f->c);
 		r = virtiofs_client_start(f->c, NULL);
 	}
-	if (!f->q && r >= 0)
-		must(!virtiofs_client_take_queue(f->c, 1, 0, &f->q));
+	if (!f->ops.q && r >= 0)
+		must(!virtiofs_client_take_queue(f->c, 1, 0, &f->ops.q));
 }
 
 static void lose(struct fuzz *f)
 {
 	/* What was not submitted would end without a word. */
-	if (f->q)
-		virtiofs_cliq_submit(f->q);
+	if (f->ops.q)
+		virtiofs_cliq_submit(f->ops.q);
 	f->l.gone = true;
 	f->held_cnt = 0;
 	virtiofs_client_dispatch(f->c);
@@ -380,22 +187,121 @@ static void lose(struct fuzz *f)
 	start(f);
 }
 
+/* Until a deadline has passed, or the device has called. */
+static void wait_late(struct fuzz *f)
+{
+	struct pollfd p = {.events = POLLIN};
+
+	if (!f->ops.q || f->waits++ >= WAITS)
+		return;
+	p.fd = virtiofs_cliq_fd(f->ops.q);
+	virtiofs_cliq_submit(f->ops.q);
+	if (virtiofs_cliq_arm(f->ops.q) == 0)
+		poll(&p, 1, 2);
+	reap(f);
+}
+
+/* On queue 2, where nobody answers in time. */
+static void call(struct fuzz *f)
+{
+	static const uint32_t opcodes[] = {FUSE_CREATE, FUSE_LOOKUP, FUSE_OPEN,
+					   FUSE_READDIRPLUS};
+	unsigned char arg[64] = {0}, buf[512];
+	const struct iovec room = {buf, sizeof(buf)};
+	const struct virtiofs_op op = {
+	    .size = sizeof(op),
+	    .opcode = opcodes[in_u8(f->in) % 4],
+	    .nodeid = 1,
+	    .arg = arg,
+	    .arg_len = in_u8(f->in) % sizeof(arg),
+	    .room = &room,
+	    .room_cnt = 1,
+	    .timeout_ms = 1,
+	};
+	ssize_t r;
+
+	in_bytes(f->in, arg, op.arg_len);
+	if (f->waits++ >= WAITS)
+		return;
+	r = virtiofs_client_call(f->c, &op);
+	must(r <= (ssize_t)sizeof(buf) && r > -4096);
+}
+
+static bool in_region(const struct fuzz *f, const struct liar_req *req)
+{
+	for (unsigned i = 0; i < req->room_cnt; i++)
+		if (vtfs_range_ok((uintptr_t)f->ops.region.addr,
+				  f->ops.region.len,
+				  (uintptr_t)req->room[i].iov_base, 1))
+			return true;
+	return false;
+}
+
+/* Those of queue 1, or with room in the registered memory, are the device's no
+ * more. */
+static void let_go(struct fuzz *f, bool queue)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < f->held_cnt; i++)
+		if (queue ? f->held[i].vq != 1 : !in_region(f, &f->held[i]))
+			f->held[kept++] = f->held[i];
+	f->held_cnt = f->l.gone ? 0 : kept;
+}
+
+static void reset_queue(struct fuzz *f)
+{
+	if (!f->ops.q)
+		return;
+	/* What was not submitted would end without a word. */
+	virtiofs_cliq_submit(f->ops.q);
+	virtiofs_cliq_reset(f->ops.q);
+	let_go(f, true);
+}
+
+/* The registered memory goes, or comes. */
+static void swap_region(struct fuzz *f)
+{
+	if (f->ops.q)
+		virtiofs_cliq_submit(f->ops.q);
+	if (!f->ops.mapped) {
+		f->ops.mapped = !virtiofs_client_alloc_region(f->c, OPS_REGION,
+							      &f->ops.region);
+		return;
+	}
+	f->ops.mapped = virtiofs_client_unmap_region(f->c, &f->ops.region) < 0;
+	if (!f->ops.mapped)
+		let_go(f, false);
+}
+
 static void session(struct fuzz *f, uint8_t what)
 {
-	switch (what % 8) {
+	switch (what % 16) {
+	case 4:
+		wait_late(f);
+		break;
+	case 5:
+		call(f);
+		break;
+	case 6:
+		reset_queue(f);
+		break;
+	case 7:
+		swap_region(f);
+		break;
 	case 0:
 		virtiofs_client_forget(f->c, in_u8(f->in), in_u8(f->in));
 		break;
 	case 1:
-		virtiofs_client_interrupt(f->c, in_u8(f->in) % OPS);
+		virtiofs_client_interrupt(f->c, in_u8(f->in) % OPS_MAX);
 		break;
 	case 2:
 		if (in_u8(f->in) == 1)
 			lose(f);
 		break;
 	case 3:
-		if (f->q)
-			virtiofs_cliq_arm(f->q);
+		if (f->ops.q)
+			virtiofs_cliq_arm(f->ops.q);
 		break;
 	default:
 		virtiofs_client_dispatch(f->c);
@@ -411,12 +317,12 @@ static void command(struct fuzz *f)
 	case 1:
 	case 2:
 	case 3:
-		submit(f, op >> 4);
+		ops_get(&f->ops, op >> 4);
 		break;
 	case 4:
 	case 5:
-		if (f->q)
-			virtiofs_cliq_submit(f->q);
+		if (f->ops.q)
+			virtiofs_cliq_submit(f->ops.q);
 		hold(f, (op >> 4) % LIAR_QUEUES);
 		break;
 	case 6:
@@ -444,11 +350,11 @@ static void finish(struct fuzz *f)
 	f->l.gone = true;
 	virtiofs_client_dispatch(f->c);
 	/* Everything that was submitted ends, each once. */
-	if (f->q)
-		virtiofs_cliq_submit(f->q);
+	if (f->ops.q)
+		virtiofs_cliq_submit(f->ops.q);
 	reap(f);
-	for (unsigned i = 0; i < OPS; i++)
-		must(!f->ops[i].busy);
+	for (unsigned i = 0; i < OPS_MAX; i++)
+		must(!f->ops.list[i].busy);
 	virtiofs_client_free(f->c);
 	liar_fini(&f->l);
 }
@@ -461,12 +367,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	uint64_t features = VIRTIOFS_F_VERSION_1 |
 			    (how & 1 ? VIRTIOFS_F_RING_PACKED : 0) |
 			    (how & 2 ? VIRTIOFS_F_EVENT_IDX : 0) |
-			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0);
+			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0) |
+			    (lie & 16 ? VIRTIOFS_F_IN_ORDER : 0) |
+			    (lie & 32 ? VIRTIOFS_F_RING_RESET : 0);
 	const struct virtiofs_client_opts opts = {
 	    .size = sizeof(opts),
 	    .num_request_queues = how & 8 ? 2 : 1,
 	    .queue_size = how & 16 ? 4 : 16,
-	    .flags = VIRTIOFS_CLIENT_NONBLOCK,
+	    .flags = VIRTIOFS_CLIENT_NONBLOCK |
+		     (lie & 64 ? VIRTIOFS_CLIENT_LATENCY : 0),
+	    .backlog = how & 128 ? 8 : 0,
 	    .features = features,
 	    .tag = how & 32 ? "mine" : NULL,
 	    .bounce_bytes = 0x4000,
@@ -474,7 +384,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	int fd = fuzz_next_fd();
 
 	memset(&f, 0, sizeof(f));
-	f.in = &in;
+	f.in = f.ops.in = &in;
+	f.ops.hurries = lie & 128;
 	liar_init(&f.l, features);
 	if (lie & 1)
 		in_bytes(&in, f.l.config, sizeof(f.l.config));
@@ -484,8 +395,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		f.l.offered = in_u64(&in);
 	f.l.no_config = lie & 8;
 	must(!virtiofs_client_new(&f.c, &f.l.base, &opts));
-	f.mapped = how & 64 &&
-		   !virtiofs_client_alloc_region(f.c, REGION, &f.region);
+	f.ops.mapped = how & 64 && !virtiofs_client_alloc_region(
+				       f.c, OPS_REGION, &f.ops.region);
 	start(&f);
 	while (!in_end(&in))
 		command(&f);

@@ -6,12 +6,15 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include <virtiofs/transport.h>
 
 #include "sock.h"
+#include "transport/socket.h"
 #include "transport/transport.h"
+#include "transport/vhost_user/vhost_user.h"
 #include "wire/vhost_user.h"
 
 #define SERVE_MAX 6u
@@ -24,8 +27,9 @@ struct fuzz {
 	struct vtfs_cli_sink sink;
 	struct vtfs_log log;
 	unsigned losses;
-	int sock;    /* the back-end's end; -1: hung up */
-	int channel; /* or -1 */
+	bool by_path; /* the front-end connects, and can do that again */
+	int sock;     /* the back-end's end; -1: hung up */
+	int channel;  /* or -1 */
 	/* What the back-end says when it doesn't lie */
 	uint64_t features, protocol, queues, slots;
 	uint8_t status;
@@ -53,6 +57,42 @@ static const struct vtfs_cli_sink_ops sink_ops = {
 };
 
 /* ---- the back-end ---- */
+
+static char dir[] = "/tmp/virtiofs-fuzz-XXXXXX";
+static char path[sizeof(dir) + 2];
+static struct vtfs_listener listener = {.fd = -1};
+
+static void remove_all(void)
+{
+	vtfs_listener_close(&listener);
+	rmdir(dir);
+}
+
+static void listen_once(void)
+{
+	if (listener.fd >= 0)
+		return;
+	must(mkdtemp(dir));
+	atexit(remove_all);
+	snprintf(path, sizeof(path), "%s/s", dir);
+	must(!vtfs_listener_open(&listener, path));
+}
+
+/* A front-end has one connection, the last that it made. */
+static void answer_door(struct fuzz *f)
+{
+	int fd;
+
+	while ((fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		if (f->sock >= 0)
+			close(f->sock);
+		if (f->channel >= 0)
+			close(f->channel);
+		f->sock = fd;
+		f->channel = -1;
+		f->heard_len = 0;
+	}
+}
 
 struct message {
 	struct vu_header h;
@@ -196,6 +236,8 @@ static void serve(struct fuzz *f)
 {
 	struct message m;
 
+	if (f->by_path)
+		answer_door(f);
 	if (!next_request(f, &m) || !make_reply(f, &m))
 		return;
 	if (in_u8(f->in) < 0xe0)
@@ -340,21 +382,70 @@ static void command(struct fuzz *f)
 	}
 }
 
+static struct virtiofs_transport *open_client(struct fuzz *f)
+{
+	struct virtiofs_transport *t;
+	int sv[2];
+
+	if (f->by_path) {
+		must(!vtfs_vhost_user_connect(&t, path));
+		return t;
+	}
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv));
+	must(!virtiofs_vhost_user_client_fd(&t, sv[0]));
+	f->sock = sv[1];
+	return t;
+}
+
+/* What was given up comes to its end; lost once, and told once. */
+static void end_lost(struct fuzz *f)
+{
+	carry_out(f, 12, 0);
+	carry_out(f, 1, 0); /* perhaps answered before */
+	carry_out(f, 1, 0);
+	must(f->t->cli->dispatch(f->t) == -ENOTCONN);
+	must(f->losses == 1);
+	must(carry_out(f, 1, 0) == -ENOTCONN);
+}
+
+/* Whatever there was before, one that tells the truth is found. */
+static void end_again(struct fuzz *f)
+{
+	int r = -EAGAIN;
+
+	f->queues = 4;
+	f->slots = 8;
+	/* First what was given up comes to its end, perhaps on the connection
+	 * that is gone. */
+	for (unsigned i = 0; r != 0 && i < 4; i++) {
+		answer_door(f);
+		r = carry_out(f, 12, 0);
+		if (r == 0)
+			r = carry_out(f, 1, 0);
+	}
+	must(r == 0);
+	hang_up(f);
+	look(f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct input in = {data, len};
 	static struct fuzz f;
-	uint8_t how = in_u8(&in);
-	int sv[2], fd;
+	uint8_t how = in_u8(&in), door = in_u8(&in);
+	int fd;
 
 	sock_reset();
+	listen_once();
 	memset(&f, 0, sizeof(f));
-	fd = fuzz_next_fd();
-	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv));
-	must(!virtiofs_vhost_user_client_fd(&f.t, sv[0]));
 	f.in = &in;
-	f.sock = sv[1];
-	f.channel = -1;
+	f.sock = f.channel = -1;
+	f.by_path = door & 1;
+	/* Who came before is still at the door. */
+	answer_door(&f);
+	hang_up(&f);
+	fd = fuzz_next_fd();
+	f.t = open_client(&f);
 	f.sink.ops = &sink_ops;
 	f.sink.log = &f.log;
 	f.features = VIRTIOFS_FEATURES_DEFAULT |
@@ -373,13 +464,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		command(&f);
 	hang_up(&f);
 	look(&f);
-	/* What was given up comes to its end; lost once, and told once. */
-	carry_out(&f, 12, 0);
-	carry_out(&f, 1, 0); /* perhaps answered before */
-	carry_out(&f, 1, 0);
-	must(f.t->cli->dispatch(f.t) == -ENOTCONN);
-	must(f.losses == 1);
-	must(carry_out(&f, 1, 0) == -ENOTCONN);
+	if (f.by_path)
+		end_again(&f);
+	else
+		end_lost(&f);
 	virtiofs_transport_free(f.t);
 	if (f.channel >= 0)
 		close(f.channel);

@@ -2,11 +2,14 @@
 #include "sock.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+#include <virtiofs/base.h>
 
 unsigned char *sock_mem[2];
 
@@ -103,6 +106,34 @@ int sock_fd(unsigned kind)
 int sock_other(void)
 {
 	return other;
+}
+
+void sock_truncate(unsigned kind, size_t len)
+{
+	must(!ftruncate(fds[kind], (off_t)len));
+}
+
+/* Those who touch memory that is no longer there: the program's own mapping
+ * gets its bytes back, the library sees to its own. */
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		uintptr_t at = (uintptr_t)info->si_addr -
+			       (uintptr_t)sock_mem[i];
+
+		if (at < KIND_LEN && !ftruncate(fds[KIND_MEM + i], KIND_LEN))
+			return;
+	}
+	if (!virtiofs_memory_fault(info->si_addr))
+		abort();
+}
+
+void sock_catch_faults(void)
+{
+	const struct sigaction sa = {.sa_sigaction = on_sigbus,
+				     .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	must(!sigaction(SIGBUS, &sa, NULL));
 }
 
 void sock_kick(unsigned kind)

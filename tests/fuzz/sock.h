@@ -28,6 +28,10 @@ enum sock_kind {
 extern unsigned char *sock_mem[2]; /* KIND_MEM, KIND_MEM_2 */
 void sock_reset(void);
 int sock_fd(unsigned kind);
+/* A peer cuts the memory that it shared; sock_reset() brings it back. */
+void sock_truncate(unsigned kind, size_t len);
+/* Handle SIGBUS as programs do (virtiofs_memory_fault()). */
+void sock_catch_faults(void);
 /* The other end of KIND_SOCKET. */
 int sock_other(void);
 
