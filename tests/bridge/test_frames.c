@@ -16,24 +16,38 @@
 
 #include "bridgefix.h"
 
+static const struct fuse_getattr_in getattr_in = {.fh = 5};
+
+/* The smallest request; the device gets it with pop(). */
+static void ask(struct bridged *x, uint64_t unique)
+{
+	send_frame(x, FUSE_GETATTR, unique, &getattr_in, sizeof(getattr_in));
+}
+
+static void ask_lock(struct bridged *x, uint32_t opcode, uint64_t unique)
+{
+	const struct fuse_lk_in lk = {.fh = 1};
+
+	send_frame(x, opcode, unique, &lk, sizeof(lk));
+}
+
 /* ---- requests ---- */
 
 static void request_and_reply_pass(void **state)
 {
 	struct fix *f = *state;
 	struct fuse_attr_out attr = {.attr.ino = 99};
-	struct fuse_getattr_in in = {.fh = 5};
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	ask(&x, 4);
 	assert_int_equal(pop(&x)->in.opcode, FUSE_GETATTR);
 	assert_int_equal(f->req.in.nodeid, 7);
 	assert_int_equal(f->req.in.uid, 1001);
 	assert_int_equal(f->req.in.gid, 1002);
 	assert_int_equal(f->req.in.pid, 1003);
-	assert_int_equal(f->req.len, sizeof(in));
-	assert_memory_equal(f->req.data, &in, sizeof(in));
+	assert_int_equal(f->req.len, sizeof(getattr_in));
+	assert_memory_equal(f->req.data, &getattr_in, sizeof(getattr_in));
 	reply(&x, 0, &attr, sizeof(attr));
 	assert_int_equal(answer(&x, 4), 0);
 	assert_int_equal(x.reply.len, sizeof(attr));
@@ -143,7 +157,6 @@ static void reads_beyond_the_buffers_wait(void **state)
 /* Nor is there a slot in a small ring. */
 static void requests_beyond_the_slots_wait(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fuse_attr_out attr = {0};
 	struct fix *f = *state;
 	struct bridged x;
@@ -151,7 +164,7 @@ static void requests_beyond_the_slots_wait(void **state)
 	f->opts.queue_size = 4;
 	running(&x, f, 0);
 	for (unsigned i = 0; i < 20; i++)
-		send_frame(&x, FUSE_GETATTR, 4 + 2 * i, &in, sizeof(in));
+		ask(&x, 4 + 2 * i);
 	for (unsigned i = 0; i < 20; i++) {
 		pop(&x);
 		attr.attr.ino = i;
@@ -226,16 +239,15 @@ static void interrupt(struct bridged *x, uint64_t target)
 /* covers: FS-DRV-11 */
 static void interrupt_finds_its_target(void **state)
 {
-	struct fuse_lk_in lk = {.fh = 1};
 	struct fuse_interrupt_in in;
 	struct fix *f = *state;
 	struct liar_req other, target;
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_SETLK, 4, &lk, sizeof(lk));
+	ask_lock(&x, FUSE_SETLK, 4);
 	other = *pop(&x);
-	send_frame(&x, FUSE_SETLKW, 6, &lk, sizeof(lk));
+	ask_lock(&x, FUSE_SETLKW, 6);
 	target = *pop(&x);
 	interrupt(&x, 6);
 	pop_hiprio(&x);
@@ -267,13 +279,12 @@ static void interrupt_without_target_is_to_come_again(void **state)
 
 static void interrupt_that_the_server_does_not_know(void **state)
 {
-	struct fuse_lk_in lk = {.fh = 1};
 	struct fix *f = *state;
 	struct liar_req target;
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_SETLKW, 4, &lk, sizeof(lk));
+	ask_lock(&x, FUSE_SETLKW, 4);
 	target = *pop(&x);
 	interrupt(&x, 4);
 	pop_hiprio(&x);
@@ -295,16 +306,15 @@ static void interrupt_that_the_server_does_not_know(void **state)
 
 static void lost_device_is_eio(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fix *f = *state;
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	ask(&x, 4);
 	pop(&x);
 	f->l.sink->ops->lost(f->l.sink, -ENOTCONN);
 	assert_int_equal(answer(&x, 4), -EIO);
-	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	ask(&x, 6);
 	assert_int_equal(answer(&x, 6), -EIO);
 	assert_int_equal(unmounted(&x), -ENOTCONN);
 }
@@ -312,17 +322,16 @@ static void lost_device_is_eio(void **state)
 /* A reply that is none costs its request only. */
 static void reply_that_lies_is_eio(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fuse_attr_out attr = {0};
 	struct fix *f = *state;
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	ask(&x, 4);
 	pop(&x);
 	reply(&x, 0, &attr, 8);
 	assert_int_equal(answer(&x, 4), -EIO);
-	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	ask(&x, 6);
 	pop(&x);
 	reply(&x, 0, &attr, sizeof(attr));
 	assert_int_equal(answer(&x, 6), 0);
@@ -331,34 +340,31 @@ static void reply_that_lies_is_eio(void **state)
 
 static void broken_ring_is_a_lost_device(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fix *f = *state;
 	struct bridged x;
 
 	running(&x, f, 0);
-	send_frame(&x, FUSE_GETATTR, 4, &in, sizeof(in));
+	ask(&x, 4);
 	pop(&x);
 	liar_raw_used(&f->l, 1, 99999, 16);
 	assert_int_equal(eventfd_write(f->l.q[1].setup.call_fd, 1), 0);
 	assert_int_equal(answer(&x, 4), -EIO);
-	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	ask(&x, 6);
 	assert_int_equal(answer(&x, 6), -EIO);
 	assert_int_equal(unmounted(&x), -ENOTCONN);
 }
 
 static void late_reply_is_not_told_twice(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fuse_attr_out attr = {0};
-	struct fuse_lk_in lk = {.fh = 1};
 	struct fix *f = *state;
 	struct liar_req lock;
 	struct bridged x;
 
 	running(&x, f, 1);
-	send_frame(&x, FUSE_SETLKW, 4, &lk, sizeof(lk));
+	ask_lock(&x, FUSE_SETLKW, 4);
 	lock = *pop(&x);
-	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	ask(&x, 6);
 	pop(&x);
 	assert_int_equal(answer(&x, 6), -ETIMEDOUT);
 	reply(&x, 0, &attr, sizeof(attr));
@@ -417,7 +423,6 @@ static void client_that_sends_init_itself_is_refused(void **state)
  * end it once more, nor does anything pass. */
 static void destroy_ends_the_session(void **state)
 {
-	struct fuse_getattr_in in = {.fh = 5};
 	struct fix *f = *state;
 	struct bridged x;
 
@@ -426,7 +431,7 @@ static void destroy_ends_the_session(void **state)
 	assert_int_equal(pop(&x)->in.opcode, FUSE_DESTROY);
 	reply(&x, 0, NULL, 0);
 	assert_int_equal(answer(&x, 4), 0);
-	send_frame(&x, FUSE_GETATTR, 6, &in, sizeof(in));
+	ask(&x, 6);
 	assert_int_equal(answer(&x, 6), -EBUSY);
 	assert_int_equal(unmounted(&x), 0);
 }

@@ -11,6 +11,8 @@
 
 #include <virtiofs/base.h>
 
+#include "sendfds.h"
+
 unsigned char *sock_mem[2];
 
 static int fds[KIND_CNT];
@@ -146,23 +148,8 @@ void sock_kick(unsigned kind)
 bool sock_send(int sock, const void *buf, size_t len, const int *pass,
 	       unsigned fd_cnt)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(KINDS_MAX * sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {(void *)(uintptr_t)buf, len};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	must(fd_cnt <= KINDS_MAX);
-	if (fd_cnt) {
-		m.msg_control = ctl.buf;
-		m.msg_controllen = CMSG_SPACE(fd_cnt * sizeof(int));
-		ctl.align.cmsg_level = SOL_SOCKET;
-		ctl.align.cmsg_type = SCM_RIGHTS;
-		ctl.align.cmsg_len = CMSG_LEN(fd_cnt * sizeof(int));
-		memcpy(CMSG_DATA(&ctl.align), pass, fd_cnt * sizeof(int));
-	}
-	return sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+	must(fd_cnt <= SENDFDS_MAX);
+	return send_fds(sock, buf, len, pass, fd_cnt) == (ssize_t)len;
 }
 
 static void take_fds(const struct msghdr *m, int *ret_fd)

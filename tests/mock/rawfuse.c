@@ -308,3 +308,9 @@ int getattr_of(struct program *p, unsigned vq)
 	program_run(p);
 	return reply_of(p, vq, 0);
 }
+
+void note_forgets(struct program *p, struct virtiofs_req *req)
+{
+	((unsigned *)p->more)[p->cnt - 1] = p->forget_cnt;
+	virtiofs_req_error(req, 0);
+}

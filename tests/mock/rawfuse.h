@@ -57,6 +57,14 @@ int program_new(void **state);
 int program_set_up(void **state);
 int program_set_up_keeping(void **state);
 int program_tear_down(void **state);
+/* A test of a program that has had its INIT, or that the test opens. */
+#define PROGRAM_TEST(f)                                                        \
+	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
+#define PROGRAM_TEST_CLOSED(f)                                                 \
+	cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
+/* For on_request: how many forgets were done before each request, in the array
+ * of unsigned at more; answers it. */
+void note_forgets(struct program *p, struct virtiofs_req *req);
 /* Dispatch until there is nothing to do. */
 void program_run(struct program *p);
 

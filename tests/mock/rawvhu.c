@@ -11,25 +11,13 @@
 
 #include <cmocka.h>
 
+#include "sendfds.h"
+
 void raw_bytes(int sock, const void *buf, size_t len, const int *fds,
 	       unsigned fd_cnt)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(RAW_FDS * sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd_cnt) {
-		m.msg_control = ctl.buf;
-		m.msg_controllen = CMSG_SPACE(fd_cnt * sizeof(int));
-		ctl.align.cmsg_level = SOL_SOCKET;
-		ctl.align.cmsg_type = SCM_RIGHTS;
-		ctl.align.cmsg_len = CMSG_LEN(fd_cnt * sizeof(int));
-		memcpy(CMSG_DATA(&ctl.align), fds, fd_cnt * sizeof(int));
-	}
-	assert_int_equal(sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL), len);
+	assert_true(fd_cnt <= SENDFDS_MAX);
+	assert_int_equal(send_fds(sock, buf, len, fds, fd_cnt), len);
 }
 
 void raw_send(int sock, uint32_t request, uint32_t flags, const void *payload,

@@ -112,15 +112,12 @@ static void unknown_opcodes_are_handed_out_as_bytes(void **state)
 	assert_int_equal(p->cnt, 8);
 }
 
-#define T(f)                                                                   \
-	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(setxattr_is_the_same_in_both_lengths),
-	    T(extensions_come_only_if_agreed),
-	    T(unknown_opcodes_are_handed_out_as_bytes),
+	    PROGRAM_TEST(setxattr_is_the_same_in_both_lengths),
+	    PROGRAM_TEST(extensions_come_only_if_agreed),
+	    PROGRAM_TEST(unknown_opcodes_are_handed_out_as_bytes),
 	};
 
 	return cmocka_run_group_tests_name("device args", tests, NULL, NULL);

@@ -51,13 +51,6 @@ static void send_batch(struct program *p, unsigned i, uint64_t first,
 	free(args);
 }
 
-/* Forgets done before each request. */
-static void note(struct program *p, struct virtiofs_req *req)
-{
-	((unsigned *)p->more)[p->cnt - 1] = p->forget_cnt;
-	virtiofs_req_error(req, 0);
-}
-
 static void all_request_rings_are_full_and_hiprio_is_served(void **state)
 {
 	struct program *p = *state;
@@ -93,7 +86,7 @@ static void first_in_every_dispatch(void **state)
 	p->queues = 3;
 	program_open(p, 0);
 	p->more = before;
-	p->on_request = note;
+	p->on_request = note_forgets;
 	for (unsigned i = 0; i < 10; i++) {
 		for (unsigned vq = 1; vq <= 3; vq++)
 			send_statfs(p, vq, vq);
@@ -111,7 +104,7 @@ static void first_in_every_dispatch(void **state)
 static void note_and_send_forget(struct program *p, struct virtiofs_req *req)
 {
 	send_forget(p, FORGET_CELL);
-	note(p, req);
+	note_forgets(p, req);
 }
 
 static void again_after_every_so_many_requests(struct program *p,
@@ -236,7 +229,7 @@ static void requests_go_on_in_a_storm_of_forgets(void **state)
 	p->num = 64;
 	program_open(p, 0);
 	p->more = before;
-	p->on_request = note;
+	p->on_request = note_forgets;
 	for (unsigned i = 0; i < 4; i++)
 		send_batch(p, i, 1, 1000);
 	for (unsigned i = 0; i < 60; i++)
@@ -417,22 +410,23 @@ static void frames_on_the_wrong_queue_are_served_and_counted(void **state)
 	assert_int_equal(reply_of(p, 0, 2), 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(all_request_rings_are_full_and_hiprio_is_served),
-	    T(first_in_every_dispatch),
-	    T(again_in_the_middle_of_a_storm_of_requests),
-	    T(request_queues_take_turns),
-	    T(budget_counts_entries_and_a_cursor_goes_on),
-	    T(requests_go_on_in_a_storm_of_forgets),
-	    T(blocked_handler_never_delays_a_hiprio_of_its_own),
-	    T(interrupt_finds_its_request_on_any_queue),
-	    T(early_interrupts_wait_in_a_ring_of_that_size),
-	    T(late_interrupt_is_ignored),
-	    T(frames_on_the_wrong_queue_are_served_and_counted),
+	    PROGRAM_TEST_CLOSED(
+		all_request_rings_are_full_and_hiprio_is_served),
+	    PROGRAM_TEST_CLOSED(first_in_every_dispatch),
+	    PROGRAM_TEST_CLOSED(again_in_the_middle_of_a_storm_of_requests),
+	    PROGRAM_TEST_CLOSED(request_queues_take_turns),
+	    PROGRAM_TEST_CLOSED(budget_counts_entries_and_a_cursor_goes_on),
+	    PROGRAM_TEST_CLOSED(requests_go_on_in_a_storm_of_forgets),
+	    PROGRAM_TEST_CLOSED(
+		blocked_handler_never_delays_a_hiprio_of_its_own),
+	    PROGRAM_TEST_CLOSED(interrupt_finds_its_request_on_any_queue),
+	    PROGRAM_TEST_CLOSED(early_interrupts_wait_in_a_ring_of_that_size),
+	    PROGRAM_TEST_CLOSED(late_interrupt_is_ignored),
+	    PROGRAM_TEST_CLOSED(
+		frames_on_the_wrong_queue_are_served_and_counted),
 	};
 
 	return cmocka_run_group_tests_name("device contract", tests, NULL,

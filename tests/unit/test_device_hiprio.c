@@ -116,13 +116,6 @@ static void storm_of_forgets_lets_requests_through(void **state)
 	free(args);
 }
 
-static void note_forgets(struct program *p, struct virtiofs_req *req)
-{
-	/* How many forgets were done before this request. */
-	((unsigned *)p->more)[p->cnt - 1] = p->forget_cnt;
-	virtiofs_req_error(req, 0);
-}
-
 static void hiprio_comes_first(void **state)
 {
 	struct program *p = *state;
@@ -346,27 +339,23 @@ static void lock_waiters_leave_room_for_the_unlock(void **state)
 		virtiofs_req_error(p->reqs[i], 0);
 }
 
-#define T(f)                                                                   \
-	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
-#define LATER(f)                                                               \
-	cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(forgets_come_back_with_length_0),
-	    T(batch_forget_entries_may_lie_anywhere),
-	    LATER(without_forget_they_are_requests),
-	    T(storm_of_forgets_lets_requests_through),
-	    T(hiprio_comes_first),
-	    LATER(hiprio_is_looked_at_again_while_requests_queue_up),
-	    T(wrong_queue_is_served_and_noted),
-	    T(interrupt_finds_its_target_and_returns_at_once),
-	    T(interrupt_that_overtakes_waits),
-	    T(interrupt_behind_its_target_is_told_with_it),
-	    T(interrupts_of_nothing_are_bounded),
-	    T(interrupt_after_the_reply_hits_nobody),
-	    T(lock_waiters_leave_room_for_the_unlock),
+	    PROGRAM_TEST(forgets_come_back_with_length_0),
+	    PROGRAM_TEST(batch_forget_entries_may_lie_anywhere),
+	    PROGRAM_TEST_CLOSED(without_forget_they_are_requests),
+	    PROGRAM_TEST(storm_of_forgets_lets_requests_through),
+	    PROGRAM_TEST(hiprio_comes_first),
+	    PROGRAM_TEST_CLOSED(
+		hiprio_is_looked_at_again_while_requests_queue_up),
+	    PROGRAM_TEST(wrong_queue_is_served_and_noted),
+	    PROGRAM_TEST(interrupt_finds_its_target_and_returns_at_once),
+	    PROGRAM_TEST(interrupt_that_overtakes_waits),
+	    PROGRAM_TEST(interrupt_behind_its_target_is_told_with_it),
+	    PROGRAM_TEST(interrupts_of_nothing_are_bounded),
+	    PROGRAM_TEST(interrupt_after_the_reply_hits_nobody),
+	    PROGRAM_TEST(lock_waiters_leave_room_for_the_unlock),
 	};
 
 	return cmocka_run_group_tests_name("device hiprio", tests, NULL, NULL);

@@ -272,23 +272,21 @@ static void init_on_the_last_queue_opens_all(void **state)
 		assert_int_equal(getattr_of(p, vq), 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(before_init_nothing_is_done),
-	    T(minor_is_the_smaller_one),
-	    T(minor_below_27_is_refused),
-	    T(newer_major_is_told_ours),
-	    T(older_major_is_refused),
-	    T(init_of_any_length_is_read_as_far_as_it_goes),
-	    T(flags_are_what_was_offered_and_can_be_carried),
-	    T(extensions_need_their_minor),
-	    T(pages_fit_the_ring_and_the_flag),
-	    T(pages_fit_a_ring_without_indirect),
-	    T(other_byte_order_is_refused_in_that_order),
-	    T(init_on_the_last_queue_opens_all),
+	    PROGRAM_TEST_CLOSED(before_init_nothing_is_done),
+	    PROGRAM_TEST_CLOSED(minor_is_the_smaller_one),
+	    PROGRAM_TEST_CLOSED(minor_below_27_is_refused),
+	    PROGRAM_TEST_CLOSED(newer_major_is_told_ours),
+	    PROGRAM_TEST_CLOSED(older_major_is_refused),
+	    PROGRAM_TEST_CLOSED(init_of_any_length_is_read_as_far_as_it_goes),
+	    PROGRAM_TEST_CLOSED(flags_are_what_was_offered_and_can_be_carried),
+	    PROGRAM_TEST_CLOSED(extensions_need_their_minor),
+	    PROGRAM_TEST_CLOSED(pages_fit_the_ring_and_the_flag),
+	    PROGRAM_TEST_CLOSED(pages_fit_a_ring_without_indirect),
+	    PROGRAM_TEST_CLOSED(other_byte_order_is_refused_in_that_order),
+	    PROGRAM_TEST_CLOSED(init_on_the_last_queue_opens_all),
 	};
 
 	return cmocka_run_group_tests_name("device init", tests, NULL, NULL);

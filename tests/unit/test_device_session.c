@@ -239,18 +239,16 @@ static void raw_init_refused_by_the_program_opens_nothing(void **state)
 	(void)out;
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(init_again_is_a_new_session),
-	    T(hiprio_goes_on_while_init_waits),
-	    T(reset_comes_after_all_forgets),
-	    T(reset_waits_for_the_owners_flush),
-	    T(destroy_is_answered_and_ends_the_session),
-	    T(raw_init_passes_through_and_is_confined),
-	    T(raw_init_refused_by_the_program_opens_nothing),
+	    PROGRAM_TEST_CLOSED(init_again_is_a_new_session),
+	    PROGRAM_TEST_CLOSED(hiprio_goes_on_while_init_waits),
+	    PROGRAM_TEST_CLOSED(reset_comes_after_all_forgets),
+	    PROGRAM_TEST_CLOSED(reset_waits_for_the_owners_flush),
+	    PROGRAM_TEST_CLOSED(destroy_is_answered_and_ends_the_session),
+	    PROGRAM_TEST_CLOSED(raw_init_passes_through_and_is_confined),
+	    PROGRAM_TEST_CLOSED(raw_init_refused_by_the_program_opens_nothing),
 	};
 
 	return cmocka_run_group_tests_name("device session", tests, NULL, NULL);

@@ -248,22 +248,17 @@ static void what_is_not_there_is_refused(void **state)
 	assert_int_equal(virtiofs_device_stats(p->dev, 1, &s), -EINVAL);
 }
 
-#define T(f)                                                                   \
-	cmocka_unit_test_setup_teardown(f, program_set_up, program_tear_down)
-#define LATER(f)                                                               \
-	cmocka_unit_test_setup_teardown(f, program_new, program_tear_down)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(requests_and_replies_are_counted_by_queue),
-	    T(hiprio_counts_entries_and_wrong_queues),
-	    T(interrupts_are_matched_early_or_late),
-	    T(faults_are_counted_by_what_they_cost),
-	    LATER(replies_that_are_refused_are_counted),
-	    LATER(waiting_for_memory_is_counted_once),
-	    LATER(latencies_are_those_of_the_requests),
-	    T(what_is_not_there_is_refused),
+	    PROGRAM_TEST(requests_and_replies_are_counted_by_queue),
+	    PROGRAM_TEST(hiprio_counts_entries_and_wrong_queues),
+	    PROGRAM_TEST(interrupts_are_matched_early_or_late),
+	    PROGRAM_TEST(faults_are_counted_by_what_they_cost),
+	    PROGRAM_TEST_CLOSED(replies_that_are_refused_are_counted),
+	    PROGRAM_TEST_CLOSED(waiting_for_memory_is_counted_once),
+	    PROGRAM_TEST_CLOSED(latencies_are_those_of_the_requests),
+	    PROGRAM_TEST(what_is_not_there_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("device stats", tests, NULL, NULL);
