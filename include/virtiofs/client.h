@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 #define VIRTIOFS_CLIENT_RAW_INIT (1u << 0) /* the first op is your INIT */
-/* start returns -EAGAIN: dispatch, and call it again. */
+/* start and cliq_reset return -EAGAIN: dispatch, and call them again. */
 #define VIRTIOFS_CLIENT_NONBLOCK (1u << 1)
 /* Measure latencies: reads a clock twice for each request. */
 #define VIRTIOFS_CLIENT_LATENCY (1u << 2)
@@ -156,8 +156,9 @@ VIRTIOFS_API int virtiofs_cliq_release(struct virtiofs_cliq *q);
  * go on; mends one that ended with -EPROTO too. What the device has answered by
  * then is there to be reaped, other ops end with -ECANCELED, those not
  * submitted are dropped. Waits for the device, 1 s or timeout_ms, the less of
- * both. Owner's thread. -EOPNOTSUPP: VIRTIOFS_F_RING_RESET was not negotiated;
- * -ENOTCONN, -ETIMEDOUT: the client has lost its device. */
+ * both; with NONBLOCK -EAGAIN: dispatch, and call it again when the queue's fd
+ * is readable. Owner's thread. -EOPNOTSUPP: VIRTIOFS_F_RING_RESET was not
+ * negotiated; -ENOTCONN, -ETIMEDOUT: the client has lost its device. */
 VIRTIOFS_API int virtiofs_cliq_reset(struct virtiofs_cliq *q);
 
 #define VIRTIOFS_OP_ARG_MAX 576u /* room at arg after get_op */

@@ -86,6 +86,21 @@ struct vtfs_hiprio {
 	struct vtfs_line line;
 };
 
+/* A queue's own reset; see cliq_reset.c. */
+enum vtfs_reset_step {
+	VTFS_RESET_SETTLE, /* no other op may be under way */
+	VTFS_RESET_STOP,
+	VTFS_RESET_STOPPED, /* its owner's turn */
+	VTFS_RESET_START,
+	VTFS_RESET_STARTED, /* its owner's turn */
+};
+
+struct vtfs_reset {
+	struct virtiofs_cliq *q; /* NULL: none is under way */
+	enum vtfs_reset_step step;
+	uint64_t deadline;
+};
+
 struct virtiofs_client {
 	struct virtiofs_transport *t;
 	struct vtfs_cli_sink sink;
@@ -100,7 +115,8 @@ struct virtiofs_client {
 	bool connected; /* the transport has a peer */
 	uint8_t status; /* last written */
 	unsigned char config[VTFS_CONFIG_LEN];
-	bool status_asked; /* get_status is under way */
+	bool status_asked;	 /* get_status is under way */
+	struct vtfs_reset reset; /* tlock */
 	uint64_t offered, features;
 	char opt_tag[VIRTIOFS_TAG_MAX + 4];
 	char tag[VIRTIOFS_TAG_MAX + 4];
@@ -149,6 +165,8 @@ void vtfs_client_look(struct virtiofs_client *c);
 unsigned vtfs_client_drain(struct virtiofs_client *c);
 int vtfs_client_arm(struct virtiofs_client *c);
 
+/* With tlock held: did the device ask for a reset? -EAGAIN: it is asked. */
+int vtfs_client_check_status(struct virtiofs_client *c);
 /* With tlock held: no other op is under way when this returns. */
 void vtfs_client_settle(struct virtiofs_client *c);
 
@@ -164,6 +182,10 @@ unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
 int vtfs_client_pick(struct virtiofs_client *c, struct vtfs_waiter *w,
 		     struct virtiofs_cliq **ret);
 
+/* cliq_reset.c; with tlock held */
+/* The reset that is under way, if any, as far as the device answers. */
+int vtfs_client_reset_go_on(struct virtiofs_client *c);
+
 /* client_start.c */
 /* Until the transport's op can go on. -ETIMEDOUT */
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline);
@@ -172,8 +194,6 @@ void vtfs_client_stop(struct virtiofs_client *c);
  * waited for until deadline. */
 int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
 			   uint64_t deadline);
-int vtfs_client_start_queue(struct virtiofs_client *c, unsigned vq,
-			    uint64_t deadline);
 /* 1 s, or timeout_ms if that is less. */
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c);
 /* client_mem.c; with tlock held. -EAGAIN as the transport. */

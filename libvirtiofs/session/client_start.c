@@ -366,21 +366,10 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 	return r;
 }
 
-static int op_start_queue(struct virtiofs_client *c, unsigned vq)
-{
-	return vtfs_client_begin_queue(c, vq);
-}
-
 int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
 			   uint64_t deadline)
 {
 	return bounded(c, &(struct stop_call){op_stop_queue, vq}, deadline);
-}
-
-int vtfs_client_start_queue(struct virtiofs_client *c, unsigned vq,
-			    uint64_t deadline)
-{
-	return bounded(c, &(struct stop_call){op_start_queue, vq}, deadline);
 }
 
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c)
@@ -418,6 +407,7 @@ static void start_begin(struct virtiofs_client *c)
 	c->substep = 0;
 	c->status = 0;
 	c->status_asked = false;
+	c->reset.q = NULL;
 	c->start_deadline = 0;
 	if (c->opts.timeout_ms)
 		c->start_deadline = vtfs_now() +

@@ -77,7 +77,7 @@ void vtfs_client_hung_up(struct virtiofs_client *c, int error)
 }
 
 /* A configuration change: is it DEVICE_NEEDS_RESET? virtio 1.4, 3.2.1 */
-static int check_status(struct virtiofs_client *c)
+int vtfs_client_check_status(struct virtiofs_client *c)
 {
 	uint8_t status = 0;
 	int r;
@@ -96,9 +96,16 @@ static int check_status(struct virtiofs_client *c)
 
 void vtfs_client_settle(struct virtiofs_client *c)
 {
-	while (c->status_asked && check_status(c) == -EAGAIN)
-		if (vtfs_client_transport_wait(c, 0) < 0)
-			c->status_asked = false;
+	uint64_t deadline = vtfs_client_stop_deadline(c);
+
+	while ((c->status_asked && vtfs_client_check_status(c) == -EAGAIN) ||
+	       vtfs_client_reset_go_on(c) == -EAGAIN) {
+		if (vtfs_client_transport_wait(c, deadline) >= 0)
+			continue;
+		/* The next op has to wait for it. */
+		c->status_asked = false;
+		return;
+	}
 }
 
 void vtfs_client_look(struct virtiofs_client *c)
@@ -112,8 +119,8 @@ void vtfs_client_look(struct virtiofs_client *c)
 		r = c->t->cli->dispatch(c->t);
 		if (r < 0)
 			vtfs_client_hung_up(c, r);
-		else
-			check_status(c);
+		else if (vtfs_client_reset_go_on(c) != -EAGAIN)
+			vtfs_client_check_status(c);
 	}
 	pthread_mutex_unlock(&c->tlock);
 }
