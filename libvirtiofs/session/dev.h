@@ -393,6 +393,8 @@ void vtfs_devq_count_reply(struct virtiofs_devq *q, const struct vtfs_slot *s,
 bool vtfs_device_settle_barrier(struct virtiofs_device *dev);
 /* The session is over: the program drops what it granted. Dispatch. */
 void vtfs_device_end_session(struct virtiofs_device *dev);
+/* A raw INIT or DESTROY will not reach the program. Its queue's owner. */
+void vtfs_device_raw_drop(struct virtiofs_device *dev);
 /* The program answers its raw INIT with these bytes, which are changed, or its
  * raw DESTROY, or either with an error (out NULL). Any thread. */
 void vtfs_device_raw_reply(struct virtiofs_device *dev,

@@ -202,6 +202,12 @@ bool vtfs_device_settle_barrier(struct virtiofs_device *dev)
 	return true;
 }
 
+void vtfs_device_raw_drop(struct virtiofs_device *dev)
+{
+	dev->barrier_handed = false;
+	lift(dev);
+}
+
 void vtfs_device_raw_reply(struct virtiofs_device *dev,
 			   const struct vtfs_slot *s, struct fuse_init_out *out)
 {
@@ -217,6 +223,5 @@ void vtfs_device_raw_reply(struct virtiofs_device *dev,
 		open_session(dev, in, out);
 		dev->session = true;
 	}
-	dev->barrier_handed = false;
-	lift(dev);
+	vtfs_device_raw_drop(dev);
 }

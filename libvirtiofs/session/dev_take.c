@@ -210,7 +210,11 @@ int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
 	struct vtfs_slot *s;
 
 	if (__atomic_load_n(&q->ready, __ATOMIC_RELAXED)) {
-		*ret = __atomic_exchange_n(&q->ready, NULL, __ATOMIC_ACQUIRE);
+		s = __atomic_exchange_n(&q->ready, NULL, __ATOMIC_ACQUIRE);
+		/* A raw one, and nobody waits for the answer any more. */
+		if (q->have->drop)
+			s->verdict = VTFS_VERDICT_DROP;
+		*ret = s;
 		return 1;
 	}
 	if (!may_take(q))

@@ -173,6 +173,8 @@ static struct virtiofs_req *route(struct virtiofs_devq *q, struct vtfs_slot *s,
 	} else {
 		if (s->verdict == VTFS_VERDICT_ERROR)
 			vtfs_frame_error(s, s->error);
+		if (s->raw_init)
+			vtfs_device_raw_drop(q->dev);
 		vtfs_devq_stage(q, s);
 	}
 	*budget -= *budget ? 1 : 0;

@@ -239,6 +239,55 @@ static void raw_init_refused_by_the_program_opens_nothing(void **state)
 	(void)out;
 }
 
+/* Taken off the ring, awaited by nobody any more. The session that DESTROY
+ * would have ended is ended by the loss. */
+static void raw_barrier_is_not_handed_out_after_the_peer_is_lost(void **state)
+{
+	struct program *p = *state;
+	struct fuse_init_in in = make_init(7, 45);
+	struct fuse_init_out out = {.major = 7, .minor = 45, .max_write = 4096};
+	struct virtiofs_devq *q;
+	struct virtiofs_req *req;
+
+	p->flags = VIRTIOFS_DEVICE_RAW_INIT;
+	program_start(p, 0);
+	assert_int_equal(virtiofs_device_take_queue(p->dev, 1, 0, &q), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		bool destroy = i & 2;
+
+		if (destroy) {
+			send_frame(p, 1, 2, FUSE_INIT, &in, 64, 80);
+			virtiofs_devq_pop(q, &req, 1);
+			program_run(p);
+			assert_int_equal(virtiofs_devq_pop(q, &req, 1), 1);
+			virtiofs_req_reply(req, &out, sizeof(out));
+			virtiofs_devq_flush(q);
+			program_run(p);
+		}
+		send_frame(p, 1, 1, destroy ? FUSE_DESTROY : FUSE_INIT, &in,
+			   destroy ? 0 : 64, 80);
+		assert_int_equal(virtiofs_devq_pop(q, &req, 1), 0);
+		program_run(p);
+		raw_do(&p->raw, i & 1 ? raw_reset : raw_lost, 0);
+		program_run(p);
+		assert_int_equal(p->raw.reset_done, i);
+		assert_int_equal(virtiofs_devq_pop(q, &req, 1), 0);
+		virtiofs_devq_flush(q);
+		program_run(p);
+		assert_int_equal(p->raw.reset_done, i + 1);
+		assert_int_equal(p->resets, destroy ? i - 1 : 0);
+		raw_do(&p->raw, raw_setup, p->num);
+		program_run(p);
+	}
+	/* No barrier was left behind. */
+	send_frame(p, 1, 1, FUSE_INIT, &in, 64, 80);
+	assert_int_equal(virtiofs_devq_pop(q, &req, 1), 0);
+	program_run(p);
+	assert_int_equal(virtiofs_devq_pop(q, &req, 1), 1);
+	virtiofs_req_error(req, -EIO);
+	virtiofs_devq_release(q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +298,8 @@ int main(void)
 	    PROGRAM_TEST_CLOSED(destroy_is_answered_and_ends_the_session),
 	    PROGRAM_TEST_CLOSED(raw_init_passes_through_and_is_confined),
 	    PROGRAM_TEST_CLOSED(raw_init_refused_by_the_program_opens_nothing),
+	    PROGRAM_TEST_CLOSED(
+		raw_barrier_is_not_handed_out_after_the_peer_is_lost),
 	};
 
 	return cmocka_run_group_tests_name("device session", tests, NULL, NULL);
