@@ -19,6 +19,7 @@ struct chunk {
 };
 
 static struct chunk first;
+static uint32_t any; /* atomic; never cleared */
 
 static struct vtfs_fault_slot *claim(struct chunk *c)
 {
@@ -97,11 +98,17 @@ static int replace(struct vtfs_fault_slot *s, uintptr_t addr)
 	void *got;
 
 	__atomic_store_n(&s->hit, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&any, 1, __ATOMIC_RELEASE);
 	got = mmap(at, page, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 		   0);
 	errno = saved;
 	return got != MAP_FAILED;
+}
+
+bool vtfs_fault_any(void)
+{
+	return __atomic_load_n(&any, __ATOMIC_ACQUIRE);
 }
 
 int virtiofs_memory_fault(const void *addr)

@@ -11,6 +11,7 @@
  * mapping whose region it holds no reference of: an address that faults is
  * therefore never found in the slot of a mapping that is gone.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,4 +25,6 @@ struct vtfs_fault_slot {
 /* NULL: no memory. addr and len are multiples of page. */
 struct vtfs_fault_slot *vtfs_fault_enter(void *addr, size_t len, size_t page);
 void vtfs_fault_leave(struct vtfs_fault_slot *slot);
+/* Did any page ever fault, in this process? Then it is worth asking which. */
+bool vtfs_fault_any(void);
 #endif

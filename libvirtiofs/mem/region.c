@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mem/region.h"
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -90,7 +89,6 @@ static int map_file(struct vtfs_region *r, const struct vtfs_region_desc *d)
 {
 	struct stat st;
 	uint64_t page;
-	int seals;
 	int err;
 
 	err = check_file(d, &st);
@@ -102,8 +100,6 @@ static int map_file(struct vtfs_region *r, const struct vtfs_region_desc *d)
 	err = map_pages(r, d, page);
 	if (err < 0)
 		return err;
-	seals = fcntl(d->fd, F_GET_SEALS);
-	r->sealed = seals >= 0 && (seals & F_SEAL_SHRINK);
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
 	r->fd_offset = d->fd_offset;

@@ -44,7 +44,6 @@ struct vtfs_region {
 	dev_t dev; /* of the file, with fd_offset: identity */
 	ino_t ino;
 	uint64_t fd_offset;
-	bool sealed;		       /* the file can't be truncated */
 	struct vtfs_fault_slot *fault; /* NULL: not mapped by us */
 };
 

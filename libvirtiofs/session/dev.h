@@ -312,6 +312,9 @@ void vtfs_device_fini_fds(struct virtiofs_device *dev);
 
 /* ---- devq.c ---- */
 void vtfs_devq_flush(struct virtiofs_devq *q);
+/* Gate or push lock held, after bytes of the peer were touched. A page that it
+ * took back reads as zeroes: nothing of it is true. Dispatch tells the peer. */
+void vtfs_devq_check_memory(struct virtiofs_devq *q);
 /* 1: pop would find something. */
 int vtfs_devq_arm(struct virtiofs_devq *q);
 /* Pop, run callbacks, flush; number of requests. */

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/probe.h"
+#include "mem/fault.h"
 
 #define BATCH 32u
 
@@ -24,6 +25,23 @@ void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s)
 		q->staged_end = &q->staged;
 	*q->staged_end = s;
 	q->staged_end = &s->staged;
+}
+
+static void look_for_faults(struct virtiofs_devq *q)
+{
+	const struct vtfs_table *t = q->have ? q->have->table : NULL;
+	bool hit = false;
+
+	for (unsigned i = 0; t && i < t->cnt; i++)
+		hit |= vtfs_region_faulted(t->regions[i]);
+	if (hit && !__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
+		vtfs_device_wake(q->dev);
+}
+
+void vtfs_devq_check_memory(struct virtiofs_devq *q)
+{
+	if (vtfs_fault_any())
+		look_for_faults(q);
 }
 
 /* Inside the gate; push lock too if anybody else pushes. */
@@ -82,6 +100,7 @@ void vtfs_devq_flush(struct virtiofs_devq *q)
 			push_staged(q, q->have);
 		give_staged(q, run);
 	}
+	vtfs_devq_check_memory(q);
 	if (run->shared || run->mapped)
 		pthread_mutex_unlock(&run->push_lock);
 	vtfs_gate_leave(q);
@@ -181,20 +200,6 @@ static struct virtiofs_req *route(struct virtiofs_devq *q, struct vtfs_slot *s,
 	return NULL;
 }
 
-/* A page that the peer took back reads as zeroes: nothing of it is true. */
-static void check_memory(struct virtiofs_devq *q)
-{
-	const struct vtfs_table *t = q->have ? q->have->table : NULL;
-
-	for (unsigned i = 0; t && i < t->cnt; i++) {
-		if (t->regions[i]->sealed ||
-		    !vtfs_region_faulted(t->regions[i]))
-			continue;
-		if (!__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
-			vtfs_device_wake(q->dev);
-	}
-}
-
 static unsigned take_batch(struct virtiofs_devq *q, struct vtfs_slot **slots,
 			   unsigned max)
 {
@@ -202,7 +207,7 @@ static unsigned take_batch(struct virtiofs_devq *q, struct vtfs_slot **slots,
 	unsigned n = 0;
 
 	vtfs_gate_enter(q);
-	check_memory(q);
+	vtfs_devq_check_memory(q);
 	while (n < max && vtfs_devq_take_slot(q, &slots[n], now) == 1)
 		n++;
 	if (n && q->have->ring)

@@ -48,6 +48,7 @@ static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
 	if (!run->orphan) {
 		push_one(run, s);
 		vtfs_devq_count_reply(run->q, s, vtfs_devq_now(run->q));
+		vtfs_devq_check_memory(run->q);
 	}
 	vtfs_run_give(run, s);
 	tell = vtfs_run_given(run, 1);

@@ -12,7 +12,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "combo.h"
 #include "session/client.h"
@@ -85,10 +90,141 @@ static void client_starts_again(const struct combo *co)
 }
 CASE(client_starts_again)
 
+/* ---- memory that is taken back ---- */
+
+#define WAITERS 3u
+
+struct kept {
+	struct virtiofs_device *dev;
+	pthread_t thread;
+	struct virtiofs_req *req[WAITERS];
+	unsigned cnt; /* atomic */
+};
+
+static int keep(struct virtiofs_req *req)
+{
+	struct kept *k = req->userdata;
+
+	k->req[k->cnt] = req;
+	__atomic_add_fetch(&k->cnt, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void *serve(void *arg)
+{
+	virtiofs_device_run(((struct kept *)arg)->dev);
+	return NULL;
+}
+
+struct waiter {
+	struct virtiofs_client *c;
+	struct fuse_statfs_out *out;
+	pthread_t thread;
+	int r;
+};
+
+static void *ask(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->r = virtiofs_call_statfs(w->c, 1, w->out);
+	return NULL;
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	if (!virtiofs_memory_fault(info->si_addr))
+		_exit(99);
+}
+
+/* One reply finds out, in a thread that serves no queue; nothing else happens
+ * on any of them. */
+static void take_it_back(struct kept *k, struct virtiofs_client *c,
+			 struct virtiofs_region *mem)
+{
+	const struct fuse_statfs_out out = {.st.bsize = 1};
+	struct waiter w[WAITERS];
+	unsigned ended = 0;
+
+	for (unsigned i = 0; i < WAITERS; i++) {
+		w[i].c = c;
+		w[i].out = (void *)((char *)mem->addr + i * PAGE);
+		pthread_create(&w[i].thread, NULL, ask, &w[i]);
+	}
+	while (__atomic_load_n(&k->cnt, __ATOMIC_ACQUIRE) < WAITERS)
+		sched_yield();
+	assert_int_equal(ftruncate(mem->fd, 0), 0);
+	virtiofs_req_reply(k->req[0], &out, sizeof(out));
+	for (unsigned i = 0; i < WAITERS; i++) {
+		pthread_join(w[i].thread, NULL);
+		ended += w[i].r == -ENOTCONN;
+	}
+	assert_in_range(ended, WAITERS - 1, WAITERS);
+	for (unsigned i = 1; i < WAITERS; i++)
+		virtiofs_req_error(k->req[i], -EIO);
+}
+
+/* covers: ROB-DEV-03 */
+static void all_who_wait_hear_of_memory_taken_back(const struct combo *co)
+{
+	static const struct virtiofs_device_ops ops = {
+	    .size = sizeof(ops),
+	    .request = keep,
+	};
+	struct virtiofs_device_opts dopts = {
+	    .size = sizeof(dopts),
+	    .tag = "kept",
+	    .flags = VIRTIOFS_DEVICE_SHARED_REPLY,
+	    .features = VIRTIOFS_F_VERSION_1 | co->features,
+	};
+	struct virtiofs_client_opts copts = {
+	    .size = sizeof(copts),
+	    .queue_size = co->num,
+	    .features = dopts.features,
+	};
+	struct virtiofs_region mem = {
+	    .size = sizeof(mem),
+	    .len = WAITERS * PAGE,
+	    .fd = memfd_create("not sealed", MFD_CLOEXEC),
+	};
+	struct sigaction act = {.sa_sigaction = on_sigbus,
+				.sa_flags = SA_SIGINFO};
+	struct virtiofs_transport *dt, *ct;
+	struct virtiofs_client *c;
+	struct kept k = {0};
+	struct sigaction old;
+
+	if (co->num < 4 * WAITERS) {
+		/* They would not all be with the device. */
+		close(mem.fd);
+		return;
+	}
+	sigaction(SIGBUS, &act, &old);
+	assert_int_equal(ftruncate(mem.fd, (off_t)mem.len), 0);
+	mem.addr = mmap(NULL, mem.len, PROT_READ | PROT_WRITE, MAP_SHARED,
+			mem.fd, 0);
+	make_pair(&dt, &ct);
+	assert_int_equal(virtiofs_device_new(&k.dev, dt, &ops, &dopts, &k), 0);
+	pthread_create(&k.thread, NULL, serve, &k);
+	assert_int_equal(virtiofs_client_new(&c, ct, &copts), 0);
+	assert_int_equal(virtiofs_client_start(c, NULL), 0);
+	assert_int_equal(virtiofs_client_map_region(c, &mem), 0);
+	take_it_back(&k, c, &mem);
+	virtiofs_client_free(c);
+	virtiofs_device_stop(k.dev);
+	pthread_join(k.thread, NULL);
+	virtiofs_device_free(k.dev);
+	sigaction(SIGBUS, &old, NULL);
+	munmap(mem.addr, mem.len);
+	close(mem.fd);
+}
+CASE(all_who_wait_hear_of_memory_taken_back)
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_client_starts_again),
+	    cmocka_unit_test(test_all_who_wait_hear_of_memory_taken_back),
 	};
 
 	return take_args(argc, argv) ? 2

@@ -151,6 +151,50 @@ static void memory_that_is_cut_off_fails_that_peer_alone(void **state)
 	program_stop(&other);
 }
 
+static bool is_told(const struct virtiofs_device *dev)
+{
+	struct pollfd p = {.fd = virtiofs_device_fd(dev), .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* Where dispatch serves none of it: the reply itself wakes it. covers:
+ * ROB-DEV-03 */
+static void fault_in_a_reply_wakes_dispatch(void **state)
+{
+	struct sigaction act = {.sa_sigaction = on_sigbus,
+				.sa_flags = SA_SIGINFO};
+	struct sigaction old;
+	struct virtiofs_devq *q;
+	struct virtiofs_req *req[2];
+
+	sigaction(SIGBUS, &act, &old);
+	for (uint32_t flags = 0; flags <= VIRTIOFS_DEVQ_SHARED_REPLY; flags++) {
+		struct program other = {.num = 8};
+
+		program_open(&other, 0);
+		assert_int_equal(
+		    virtiofs_device_take_queue(other.dev, 1, flags, &q), 0);
+		send_statfs(&other, 1, 0);
+		send_statfs(&other, 1, 1);
+		assert_int_equal(virtiofs_devq_pop(q, req, 2), 2);
+		program_run(&other);
+		assert_false(is_told(other.dev));
+		assert_int_equal(ftruncate(other.raw.memfd, RAW_BUFS), 0);
+		virtiofs_req_reply(req[0], "x", 1);
+		virtiofs_devq_flush(q);
+		assert_true(is_told(other.dev));
+		program_run(&other);
+		assert_int_equal(other.raw.broken, 7);
+		virtiofs_req_reply(req[1], "x", 1);
+		virtiofs_devq_flush(q);
+		assert_int_equal(virtiofs_devq_pop(q, req, 2), 0);
+		virtiofs_devq_release(q);
+		program_stop(&other);
+	}
+	sigaction(SIGBUS, &old, NULL);
+}
+
 #define T(f)                                                                   \
 	cmocka_unit_test_setup_teardown(f, program_set_up_keeping,             \
 					program_tear_down)
@@ -162,6 +206,7 @@ int main(void)
 	    T(ring_in_no_region_breaks_the_queue),
 	    T(ring_in_no_region_is_not_started),
 	    T(memory_that_is_cut_off_fails_that_peer_alone),
+	    cmocka_unit_test(fault_in_a_reply_wakes_dispatch),
 	};
 
 	return cmocka_run_group_tests_name("device memory", tests, NULL, NULL);

@@ -162,20 +162,6 @@ static void region_of_own_memory_is_not_mapped(void **state)
 	assert_int_equal(bytes[0], 0);
 }
 
-static void region_knows_a_seal(void **state)
-{
-	int fd = region_memfd(PAGE);
-	struct vtfs_region *r = region_make(fd, 0, PAGE, 0);
-
-	assert_false(r->sealed);
-	vtfs_region_put(r);
-	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-	r = region_make(fd, 0, PAGE, 0);
-	assert_true(r->sealed);
-	vtfs_region_put(r);
-	close(fd);
-}
-
 static void on_sigbus(int sig, siginfo_t *info, void *ctx)
 {
 	if (!virtiofs_memory_fault(info->si_addr))
@@ -267,7 +253,6 @@ int main(void)
 	    cmocka_unit_test(region_of_a_read_only_file_is_refused),
 	    cmocka_unit_test(region_same_needs_every_part),
 	    cmocka_unit_test(region_of_own_memory_is_not_mapped),
-	    cmocka_unit_test(region_knows_a_seal),
 	    cmocka_unit_test(memory_taken_back_reads_as_zeroes),
 	    cmocka_unit_test(memory_fault_knows_only_live_mappings),
 	    cmocka_unit_test(memory_fault_registry_takes_many_threads),
