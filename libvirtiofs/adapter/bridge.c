@@ -272,16 +272,6 @@ void virtiofs_bridge_stop(struct virtiofs_bridge *b)
 	end(b, -ESHUTDOWN);
 }
 
-static void dispatch_client(struct vtfs_bridge_queue *q)
-{
-	struct virtiofs_client *c = q->b->c;
-
-	virtiofs_client_dispatch(c);
-	/* A socket that hung up stays readable. */
-	if (!vtfs_client_running(c))
-		vtfs_fd_forget(q->ep_fd, virtiofs_client_fd(c));
-}
-
 /* Sleep, or only look. The events, a bit each. */
 static unsigned wait_events(struct vtfs_bridge_queue *q, bool sleep)
 {
@@ -305,7 +295,7 @@ static int serve(struct vtfs_bridge_queue *q)
 		if (ev & 1u << EV_STOP)
 			return vtfs_load_acquire(&q->b->end);
 		if (ev & 1u << EV_CLIENT)
-			dispatch_client(q);
+			virtiofs_client_dispatch(q->b->c);
 		/* Full: nothing but the end is told. */
 		if (ev & 1u << EV_FUSE)
 			r = q->full ? 1 : vtfs_bridge_take(q);

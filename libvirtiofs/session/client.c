@@ -158,9 +158,6 @@ static int init_fds(struct virtiofs_client *c)
 	if (r >= 0)
 		r = vtfs_fd_watch(c->ep_fd, c->hi.call_fd, EPOLLIN | EPOLLET,
 				  VTFS_WAIT_CALL);
-	if (r >= 0)
-		r = vtfs_fd_watch(c->ep_fd, c->t->fd(c->t), EPOLLIN,
-				  VTFS_WAIT_TRANSPORT);
 	return r;
 }
 

@@ -397,12 +397,20 @@ static void start_failed(struct virtiofs_client *c, int r)
 	vtfs_hiprio_fail(c, -ENOTCONN);
 	c->init_slot = NULL;
 	vtfs_store_release(&c->state, VTFS_CLIENT_LOST);
+	vtfs_fd_forget(c->ep_fd, c->t->fd(c->t));
 }
 
-static void start_begin(struct virtiofs_client *c)
+static int start_begin(struct virtiofs_client *c)
 {
+	int r;
+
 	if (vtfs_load_acquire(&c->state) == VTFS_CLIENT_STARTING)
-		return;
+		return 0;
+	/* Until it is lost: then nobody reads what comes by it. */
+	r = vtfs_fd_watch(c->ep_fd, c->t->fd(c->t), EPOLLIN,
+			  VTFS_WAIT_TRANSPORT);
+	if (r < 0)
+		return r;
 	c->step = 0;
 	c->substep = 0;
 	c->status = 0;
@@ -415,6 +423,7 @@ static void start_begin(struct virtiofs_client *c)
 	vtfs_store_release(&c->init_done, 0);
 	vtfs_store_release(&c->config_changed, 0);
 	vtfs_store_release(&c->state, VTFS_CLIENT_STARTING);
+	return 0;
 }
 
 int virtiofs_client_start(struct virtiofs_client *c,
@@ -425,8 +434,9 @@ int virtiofs_client_start(struct virtiofs_client *c,
 	if (vtfs_client_running(c))
 		return vtfs_fail(-EBUSY, "%s: started", c->t->name);
 	pthread_mutex_lock(&c->tlock);
-	start_begin(c);
-	r = run_steps(c);
+	r = start_begin(c);
+	if (r >= 0)
+		r = run_steps(c);
 	if (r >= 0)
 		vtfs_store_release(&c->state, VTFS_CLIENT_RUNNING);
 	else if (r != -EAGAIN)

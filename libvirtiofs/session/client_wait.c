@@ -64,6 +64,7 @@ void vtfs_client_lost(struct virtiofs_client *c, int error)
 	vtfs_log(&c->log, LOG_WARNING, "%s: the device is gone (%d)",
 		 c->t->name, error);
 	vtfs_store_release(&c->state, VTFS_CLIENT_LOST);
+	vtfs_fd_forget(c->ep_fd, c->t->fd(c->t));
 	vtfs_hiprio_fail(c, -ENOTCONN);
 	vtfs_evfd_signal(c->wake_fd);
 	for (unsigned i = 0; i < c->opts.num_request_queues; i++)

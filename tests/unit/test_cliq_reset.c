@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "base/evfd.h"
 #include "liarfix.h"
 
 static int set_up(void **state)
@@ -131,11 +132,42 @@ static void device_that_does_not_let_go_is_lost(void **state)
 	assert_int_equal(virtiofs_cliq_reset(f->q), -ENOTCONN);
 }
 
-static bool is_told(const struct virtiofs_cliq *q)
+static bool is_readable(int fd)
 {
-	struct pollfd p = {.fd = virtiofs_cliq_fd(q), .events = POLLIN};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 1;
+}
+
+static bool is_told(const struct virtiofs_cliq *q)
+{
+	return is_readable(virtiofs_cliq_fd(q));
+}
+
+/* The answer to what was given up may still come. Nobody reads it before the
+ * next start, and a poll loop must not spin on it. */
+static void lost_client_does_not_listen_to_its_transport(void **state)
+{
+	struct fix *f = *state;
+	int fd;
+
+	fix_start(f);
+	fd = virtiofs_client_fd(f->c);
+	f->l.fail_op = LIAR_STOP_QUEUE;
+	f->l.fail_r = -EIO;
+	for (unsigned i = 0; i < 3; i++) {
+		/* While it runs the transport's word is heard. */
+		virtiofs_client_dispatch(f->c);
+		assert_false(is_readable(fd));
+		vtfs_evfd_signal(f->l.fd);
+		assert_true(is_readable(fd));
+		assert_int_equal(virtiofs_cliq_reset(f->q), -EIO);
+		assert_true(is_readable(fd));
+		virtiofs_client_dispatch(f->c);
+		assert_false(is_readable(fd));
+		vtfs_evfd_drain(f->l.fd);
+		assert_int_equal(liar_start(&f->l, f->c), 0);
+	}
 }
 
 /* Nobody waits; the transport goes on by dispatch, and the queue's owner is
@@ -244,6 +276,7 @@ int main(void)
 	    T(answered_ops_count_and_others_are_cancelled),
 	    T(broken_queue_is_mended),
 	    T(device_that_does_not_let_go_is_lost),
+	    T(lost_client_does_not_listen_to_its_transport),
 	    T(nonblocking_reset_goes_on_by_dispatch),
 	    T(resets_of_two_queues_take_turns),
 	    T(mapping_waits_for_a_reset_that_is_under_way),

@@ -52,6 +52,8 @@ static int use_socket(struct vu_client *c, int fd)
 	c->sock = fd;
 	c->sock_events = EPOLLIN;
 	c->lost = 0;
+	/* That the one before was lost is no news any more. */
+	vtfs_evfd_drain(c->wake);
 	return 0;
 }
 
