@@ -233,6 +233,14 @@ void vtfs_hiprio_fail(struct virtiofs_client *c, int error);
 void vtfs_hiprio_close(struct virtiofs_client *c, int error);
 /* Collect and send what waits; never blocks. */
 void vtfs_hiprio_try(struct virtiofs_client *c);
+/* With hi.lock held: an INTERRUPT, by the number of queue and slot; -ENOSPC. */
+int vtfs_hiprio_send_interrupt(struct virtiofs_client *c, uint16_t queue,
+			       uint32_t slot, uint64_t unique, uint16_t tries);
+/* With hi.lock held: collect, send what waits, tell the device. */
+void vtfs_hiprio_run(struct virtiofs_client *c);
+/* client_intr.c. For one that was posted when it had just been interrupted. */
+void vtfs_hiprio_interrupt(struct virtiofs_client *c, struct virtiofs_cliq *q,
+			   struct vtfs_cslot *s);
 /* 1: more is there already. */
 int vtfs_hiprio_arm(struct virtiofs_client *c);
 /* As virtiofs_client_forget(), n of them at once, up to the first that can't be

@@ -212,8 +212,8 @@ static void send_parked(struct vtfs_hiprio *hi)
 	}
 }
 
-static int send_interrupt(struct virtiofs_client *c, uint16_t queue,
-			  uint32_t slot, uint64_t unique, uint16_t tries)
+int vtfs_hiprio_send_interrupt(struct virtiofs_client *c, uint16_t queue,
+			       uint32_t slot, uint64_t unique, uint16_t tries)
 {
 	struct vtfs_hiprio *hi = &c->hi;
 	struct fuse_interrupt_in arg = {.unique = unique};
@@ -241,6 +241,11 @@ static int send_interrupt(struct virtiofs_client *c, uint16_t queue,
 	return r;
 }
 
+static bool is_posted(const struct vtfs_cslot *s, uint64_t unique)
+{
+	return vtfs_load_acquire(&s->live) == (unique | VTFS_LIVE_POSTED);
+}
+
 /* Interrupts that found no room before. */
 static void send_waiting_interrupts(struct virtiofs_client *c)
 {
@@ -254,8 +259,8 @@ static void send_waiting_interrupts(struct virtiofs_client *c)
 
 			if (!unique)
 				continue;
-			if (vtfs_load_acquire(&s->live) == unique &&
-			    send_interrupt(c, k, i, unique, 0) < 0)
+			if (is_posted(s, unique) &&
+			    vtfs_hiprio_send_interrupt(c, k, i, unique, 0) < 0)
 				return;
 			s->intr_waits = 0;
 			c->hi.intr_waiting--;
@@ -284,9 +289,9 @@ static void interrupt_done(struct virtiofs_client *c, struct vtfs_hislot *hs,
 	if (error != -EAGAIN || hs->tries >= TRIES_MAX)
 		return;
 	/* The server did not know it then; does it still run? */
-	if (vtfs_load_acquire(&s->live) == hs->target)
-		send_interrupt(c, hs->queue, hs->slot, hs->target,
-			       (uint16_t)(hs->tries + 1));
+	if (is_posted(s, hs->target))
+		vtfs_hiprio_send_interrupt(c, hs->queue, hs->slot, hs->target,
+					   (uint16_t)(hs->tries + 1));
 }
 
 static void collect(struct virtiofs_client *c)
@@ -330,7 +335,7 @@ static bool hears(const struct vtfs_hiprio *hi)
 	return hi->parked.cnt || hi->intr_waiting || hi->intr_posted;
 }
 
-static void hiprio_run(struct virtiofs_client *c)
+void vtfs_hiprio_run(struct virtiofs_client *c)
 {
 	struct vtfs_hiprio *hi = &c->hi;
 
@@ -363,7 +368,7 @@ void vtfs_hiprio_try(struct virtiofs_client *c)
 		return;
 	if (pthread_mutex_trylock(&c->hi.lock))
 		return;
-	hiprio_run(c);
+	vtfs_hiprio_run(c);
 	pthread_mutex_unlock(&c->hi.lock);
 }
 
@@ -418,7 +423,7 @@ static int forgets(struct virtiofs_client *c, const struct fuse_forget_one *all,
 		all += k;
 		n -= k;
 	}
-	hiprio_run(c);
+	vtfs_hiprio_run(c);
 	return r;
 }
 
@@ -443,61 +448,4 @@ int virtiofs_client_forget(struct virtiofs_client *c, uint64_t nodeid,
 				 (unsigned long long)nodeid,
 				 (unsigned long long)nlookup);
 	return vtfs_client_forgets(c, &one, 1);
-}
-
-/* With hi.lock held. */
-static void interrupt_slot(struct virtiofs_client *c, uint16_t k, uint32_t i,
-			   uint64_t unique)
-{
-	struct vtfs_cslot *s = &c->queues[k].slots[i];
-
-	if (send_interrupt(c, k, i, unique, 0) < 0) {
-		c->hi.intr_waiting += !s->intr_waits;
-		s->intr_waits = unique;
-	}
-	/* By unique: the slot may have another request by now. */
-	vtfs_store_once(&s->intr, unique);
-	vtfs_store_release(&c->queues[k].intr_asked, 1);
-}
-
-static int interrupt_queue(struct virtiofs_client *c, uint16_t k,
-			   uint64_t user_data)
-{
-	struct virtiofs_cliq *q = &c->queues[k];
-	int n = 0;
-
-	for (uint32_t i = 0; i < q->slot_cnt; i++) {
-		uint64_t unique = vtfs_load_acquire(&q->slots[i].live);
-
-		if (!unique ||
-		    vtfs_load_once(&q->slots[i].user_data) != user_data)
-			continue;
-		interrupt_slot(c, k, i, unique);
-		n++;
-	}
-	/* One that is not with the device yet ends without it. */
-	if (n)
-		vtfs_evfd_signal(q->wake_fd);
-	return n;
-}
-
-int virtiofs_client_interrupt(struct virtiofs_client *c, uint64_t user_data)
-{
-	int n = (int)vtfs_client_interrupt_waiters(c, user_data);
-	int r;
-
-	pthread_mutex_lock(&c->hi.lock);
-	r = c->hi.dead;
-	if (!r && c->hi.no_interrupt)
-		r = vtfs_fail(-EOPNOTSUPP, "the server knows no INTERRUPT");
-	for (uint16_t k = 0; !r && k < c->opts.num_request_queues; k++)
-		n += interrupt_queue(c, k, user_data);
-	if (!r)
-		hiprio_run(c);
-	pthread_mutex_unlock(&c->hi.lock);
-	if (n)
-		vtfs_evfd_signal(c->wake_fd);
-	if (r && !n)
-		return r;
-	return n ? 0 : vtfs_fail(-ENOENT, "no such op in flight");
 }

@@ -24,7 +24,9 @@
  * Everything belongs to the owner: the thread that took the queue, or who
  * holds the client's lock. Fields marked "any" are read by
  * virtiofs_client_interrupt() in any thread: live is stored last and cleared
- * first, and a unique never comes again.
+ * first, and a unique never comes again. Whether a request is POSTED or
+ * interrupted before that is one compare-and-swap of live: either the device
+ * hears of both, or of neither.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -73,11 +75,14 @@ enum vtfs_slot_state {
 #define VTFS_SLOT_LOCK	      (1u << 5) /* counted in q->locks */
 #define VTFS_SLOT_PARKED      (1u << 7) /* found the ring full once */
 
+/* struct vtfs_cslot.live; a unique has neither bit. */
+#define VTFS_LIVE_POSTED (1ULL << 63) /* its INTERRUPT goes to the device */
+#define VTFS_LIVE_INTR	 (1ULL << 62) /* never to be posted */
+
 struct vtfs_cslot {
 	struct virtiofs_op op;
-	uint64_t live;	    /* any, atomic: unique while in flight, or 0 */
+	uint64_t live;	    /* any, atomic: unique and VTFS_LIVE_ flags, or 0 */
 	uint64_t user_data; /* any, atomic */
-	uint64_t intr; /* any, atomic: the last unique that was interrupted */
 	uint64_t intr_waits; /* hi.lock: its INTERRUPT found no room; or 0 */
 	uint32_t next;	     /* in one of the lists */
 	uint8_t state;
@@ -122,7 +127,7 @@ struct virtiofs_cliq {
 	struct vtfs_vq_buf *bufs; /* scratch of one chain, num entries */
 	struct vtfs_slots free, staged, waiting, locks_waiting, done;
 	uint64_t seq;
-	uint32_t intr_asked; /* any, atomic: some slot's intr was set */
+	uint32_t intr_asked; /* any, atomic: some slot has VTFS_LIVE_INTR */
 	uint32_t posted;
 	uint32_t locks;		/* SETLKW posted */
 	uint32_t late;		/* EXPIRED and posted */

@@ -245,6 +245,20 @@ void vtfs_cliq_stage(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		vtfs_slots_push(q, &q->waiting, s);
 }
 
+/* It is on the ring. Interrupted in the last moment: then the device has to
+ * hear of that, too. */
+static void set_posted(struct virtiofs_cliq *q, struct vtfs_cslot *s)
+{
+	uint64_t live = s->want.unique;
+
+	s->state = VTFS_SLOT_POSTED;
+	q->posted++;
+	if (!__atomic_compare_exchange_n(&s->live, &live,
+					 live | VTFS_LIVE_POSTED, false,
+					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		vtfs_hiprio_interrupt(q->c, q, s);
+}
+
 /* 1: posted, or done by a fault of its own; 0: no room now. */
 static int post(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 {
@@ -265,8 +279,7 @@ static int post(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 		slot_done(q, s, r);
 		return 1;
 	}
-	s->state = VTFS_SLOT_POSTED;
-	q->posted++;
+	set_posted(q, s);
 	vtfs_cliq_count_post(q, s);
 	return 1;
 }
@@ -312,7 +325,7 @@ static void drop_interrupted(struct virtiofs_cliq *q, struct vtfs_slots *l)
 	while (cnt--) {
 		struct vtfs_cslot *s = vtfs_slots_pop(q, l);
 
-		if (vtfs_load_once(&s->intr) != s->want.unique) {
+		if (!(vtfs_load_once(&s->live) & VTFS_LIVE_INTR)) {
 			vtfs_slots_push(q, l, s);
 			continue;
 		}

@@ -181,6 +181,51 @@ static void interrupt_is_sent_when_the_queue_is_full(void **state)
 	assert_memory_equal(f->req.data, &target, 8);
 }
 
+/* One that the device has not seen is taken back, and nothing is sent; where
+ * the server knows no INTERRUPT, too. */
+static void interrupt_of_a_request_that_waits_is_not_sent(void **state)
+{
+	static struct fuse_attr_out out[NUM];
+	struct fix *f = start(state);
+	struct virtiofs_result res;
+	static struct liar_req first;
+
+	for (unsigned i = 0; i < NUM; i++)
+		getattr_as(f, &out[i], i);
+	fix_pop(f, 1);
+	first = f->req;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(virtiofs_client_interrupt(f->c, NUM - 1), 0);
+	assert_int_equal(liar_pop(&f->l, 0, &f->req), 0);
+	assert_int_equal(virtiofs_cliq_arm(f->q), 1);
+	res = fix_reap(f);
+	assert_int_equal(res.user_data, NUM - 1);
+	assert_int_equal(res.error, -EINTR);
+	assert_int_equal(virtiofs_client_interrupt(f->c, NUM - 1), -ENOENT);
+
+	assert_int_equal(virtiofs_client_interrupt(f->c, 0), 0);
+	fix_pop(f, 0);
+	liar_reply(&f->l, &f->req, -ENOSYS, NULL, 0);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(virtiofs_client_interrupt(f->c, 0), -EOPNOTSUPP);
+	assert_int_equal(virtiofs_client_interrupt(f->c, NUM - 2), 0);
+	assert_int_equal(virtiofs_cliq_arm(f->q), 1);
+	res = fix_reap(f);
+	assert_int_equal(res.user_data, NUM - 2);
+	assert_int_equal(res.error, -EINTR);
+
+	/* The others come, and those do not. */
+	liar_reply(&f->l, &first, 0, &out[0], sizeof(out[0]));
+	assert_int_equal(fix_reap(f).user_data, 0);
+	for (unsigned i = 1; i < NUM - 2; i++) {
+		fix_pop(f, 1);
+		liar_reply(&f->l, &f->req, 0, &out[0], sizeof(out[0]));
+		assert_int_equal(fix_reap(f).user_data, i);
+	}
+	assert_int_equal(liar_pop(&f->l, 1, &f->req), 0);
+	fix_idle(f);
+}
+
 /* Nor do forgets keep it out. */
 static void interrupt_is_sent_when_forgets_wait(void **state)
 {
@@ -288,6 +333,7 @@ int main(void)
 	    T(parked_forgets_move_with_any_call),
 	    T(forgets_keep_waiting_together),
 	    T(interrupt_is_sent_when_the_queue_is_full),
+	    T(interrupt_of_a_request_that_waits_is_not_sent),
 	    T(interrupt_is_sent_when_forgets_wait),
 	    T(waiting_interrupt_goes_out_on_a_completion),
 	    T(waiting_interrupt_of_a_request_that_ended_is_dropped),
