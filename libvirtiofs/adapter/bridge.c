@@ -174,7 +174,7 @@ static int alloc_memory(struct virtiofs_bridge *b, unsigned queues)
 	if (b->payload < 17 * BRIDGE_PAGE)
 		b->payload = 17 * BRIDGE_PAGE;
 	b->slots = info.queue_size + b->c->opts.backlog;
-	b->bufs = vtfs_min_u32(b->slots, BRIDGE_BUFS);
+	b->bufs = vtfs_min_u32(b->slots + 1, BRIDGE_BUFS);
 	b->buf_len = (size_t)b->payload + 2 * BRIDGE_PAGE;
 	len = b->buf_len * b->bufs + (size_t)b->slots * BRIDGE_CELL;
 	len = VTFS_ALIGN_UP(len, (size_t)BRIDGE_PAGE);
@@ -286,7 +286,7 @@ static unsigned wait_events(struct vtfs_bridge_queue *q, bool sleep)
 
 static int serve(struct vtfs_bridge_queue *q)
 {
-	bool more = true;
+	bool more = true, room;
 	int r = 0;
 
 	while (!r) {
@@ -299,9 +299,12 @@ static int serve(struct vtfs_bridge_queue *q)
 		/* Full: nothing but the end is told. */
 		if (ev & 1u << EV_FUSE)
 			r = q->full ? 1 : vtfs_bridge_take(q);
-		more = vtfs_bridge_give(q) || virtiofs_cliq_arm(q->cliq);
-		if (!r && q->full == vtfs_bridge_has_room(q))
-			r = watch_fuse(q, !q->full);
+		more = vtfs_bridge_give(q);
+		/* Before arm, for it may send something. */
+		room = vtfs_bridge_has_room(q);
+		more = more || virtiofs_cliq_arm(q->cliq);
+		if (!r && q->full == room)
+			r = watch_fuse(q, !room);
 	}
 	return r;
 }

@@ -17,8 +17,11 @@
  * A buffer is a page, of which the last BRIDGE_HEAD bytes are the headers of a
  * WRITE, then its data on a page of its own, and a page for the reply to a
  * large frame. The first free buffer of a queue is where the next frame is
- * read to. Without a free buffer or slot the queue does not read: other queues
- * do, or the kernel keeps the request.
+ * read to, so one always stays free. The kernel gives INTERRUPTs first, but
+ * nobody can see what is next without taking it: a queue whose slots are all in
+ * use reads on until it has a request in its hands that it can't pass. That one
+ * is parked, and then the queue does not read: other queues do, or the kernel
+ * keeps the rest.
  *
  * user_data of an op is the kernel's unique: an INTERRUPT, which any thread may
  * read, finds its target by it. A target that was read and not submitted yet
@@ -43,9 +46,19 @@
 #define BRIDGE_PAGE  4096u
 #define BRIDGE_HEAD  80u  /* fuse_in_header and fuse_write_in */
 #define BRIDGE_CELL  512u /* largest reply of a fixed size, and more */
-#define BRIDGE_BUFS  64u  /* per queue, at most */
+#define BRIDGE_BUFS  65u  /* per queue, at most: one is for reading */
 #define BRIDGE_NONE  UINT32_MAX
 #define BRIDGE_BATCH 32u
+
+/* A frame: a private copy of its beginning, and where the rest is. */
+struct vtfs_bridge_frame {
+	struct fuse_in_header h;
+	unsigned char arg[128]; /* more than any fixed arguments */
+	unsigned char *at;
+	uint32_t len;
+	const struct vtfs_fuse_op *kind; /* NULL: newer than we are */
+	uint32_t fixed;			 /* bytes of fixed arguments */
+};
 
 /* A request in flight. */
 struct vtfs_bridge_req {
@@ -69,6 +82,9 @@ struct vtfs_bridge_queue {
 	unsigned char *cells, *bufs;
 	uint32_t *free_bufs;
 	uint32_t free_buf_cnt;
+	struct vtfs_bridge_frame parked; /* if is_parked */
+	uint32_t parked_buf;
+	bool is_parked;
 	struct vtfs_bridge_req *reqs;
 	uint32_t free_req;
 	uint32_t *heads; /* of lists by hash */

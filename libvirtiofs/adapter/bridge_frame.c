@@ -10,16 +10,6 @@
 
 #define READLINK_MAX (BRIDGE_PAGE - 1)
 
-/* A frame: a private copy of its beginning, and where the rest is. */
-struct frame {
-	struct fuse_in_header h;
-	unsigned char arg[128]; /* more than any fixed arguments */
-	unsigned char *at;
-	uint32_t len;
-	const struct vtfs_fuse_op *kind; /* NULL: newer than we are */
-	uint32_t fixed;			 /* bytes of fixed arguments */
-};
-
 int vtfs_bridge_answer(int fuse_fd, uint64_t unique, int error,
 		       const struct iovec *room)
 {
@@ -100,7 +90,7 @@ static unsigned char *keep_buf(struct vtfs_bridge_queue *q,
 
 /* Bytes that a reply may have after its header. */
 static uint64_t reply_max(const struct vtfs_bridge_queue *q,
-			  const struct frame *f)
+			  const struct vtfs_bridge_frame *f)
 {
 	uint64_t min, max;
 
@@ -112,7 +102,8 @@ static uint64_t reply_max(const struct vtfs_bridge_queue *q,
 	return max;
 }
 
-static void place_data(struct vtfs_bridge_queue *q, const struct frame *f,
+static void place_data(struct vtfs_bridge_queue *q,
+		       const struct vtfs_bridge_frame *f,
 		       struct vtfs_bridge_req *req)
 {
 	struct virtiofs_op *op = q->op;
@@ -133,7 +124,8 @@ static void place_data(struct vtfs_bridge_queue *q, const struct frame *f,
 	op->data_cnt = 1;
 }
 
-static int place_room(struct vtfs_bridge_queue *q, const struct frame *f,
+static int place_room(struct vtfs_bridge_queue *q,
+		      const struct vtfs_bridge_frame *f,
 		      struct vtfs_bridge_req *req)
 {
 	uint64_t len = reply_max(q, f);
@@ -164,7 +156,7 @@ static int place_room(struct vtfs_bridge_queue *q, const struct frame *f,
 
 /* ---- from the kernel ---- */
 
-static void pass(struct vtfs_bridge_queue *q, const struct frame *f)
+static void pass(struct vtfs_bridge_queue *q, const struct vtfs_bridge_frame *f)
 {
 	struct vtfs_bridge_req *req = req_new(q, f->h.unique);
 	struct virtiofs_op *op = q->op;
@@ -205,7 +197,8 @@ static void submit(struct vtfs_bridge_queue *q)
 	q->staged = 0;
 }
 
-static void take_forgets(struct vtfs_bridge_queue *q, const struct frame *f)
+static void take_forgets(struct vtfs_bridge_queue *q,
+			 const struct vtfs_bridge_frame *f)
 {
 	const size_t head = sizeof(f->h) + sizeof(struct fuse_batch_forget_in);
 	struct fuse_batch_forget_in batch;
@@ -223,7 +216,8 @@ static void take_forgets(struct vtfs_bridge_queue *q, const struct frame *f)
 	}
 }
 
-static void take_forget(struct vtfs_bridge_queue *q, const struct frame *f)
+static void take_forget(struct vtfs_bridge_queue *q,
+			const struct vtfs_bridge_frame *f)
 {
 	struct fuse_forget_in in;
 	struct fuse_forget_one one = {.nodeid = f->h.nodeid};
@@ -233,7 +227,8 @@ static void take_forget(struct vtfs_bridge_queue *q, const struct frame *f)
 	vtfs_client_forgets(q->b->c, &one, 1);
 }
 
-static void take_interrupt(struct vtfs_bridge_queue *q, const struct frame *f)
+static void take_interrupt(struct vtfs_bridge_queue *q,
+			   const struct vtfs_bridge_frame *f)
 {
 	struct fuse_interrupt_in in;
 	int r;
@@ -253,7 +248,32 @@ static void take_interrupt(struct vtfs_bridge_queue *q, const struct frame *f)
 				   NULL);
 }
 
-static void take_frame(struct vtfs_bridge_queue *q, const struct frame *f)
+/* A free buffer stays for the next frame. */
+static bool can_pass(struct vtfs_bridge_queue *q)
+{
+	if (!q->op)
+		q->op = virtiofs_cliq_get_op(q->cliq);
+	return q->op && q->free_buf_cnt > 1 && q->free_req != BRIDGE_NONE;
+}
+
+/* With the buffer that it was read to. */
+static void park(struct vtfs_bridge_queue *q, const struct vtfs_bridge_frame *f)
+{
+	q->parked = *f;
+	q->parked_buf = q->free_bufs[--q->free_buf_cnt];
+	q->is_parked = true;
+}
+
+static void unpark(struct vtfs_bridge_queue *q)
+{
+	q->free_bufs[q->free_buf_cnt++] = q->parked_buf;
+	q->is_parked = false;
+	pass(q, &q->parked);
+	submit(q);
+}
+
+static void take_frame(struct vtfs_bridge_queue *q,
+		       const struct vtfs_bridge_frame *f)
 {
 	switch (f->h.opcode) {
 	case FUSE_FORGET:
@@ -275,12 +295,15 @@ static void take_frame(struct vtfs_bridge_queue *q, const struct frame *f)
 		vtfs_bridge_answer(q->fuse_fd, f->h.unique, -ENOSYS, NULL);
 		break;
 	default:
-		pass(q, f);
+		if (can_pass(q))
+			pass(q, f);
+		else
+			park(q, f);
 	}
 }
 
 /* n bytes were read to at. */
-static int parse(const struct virtiofs_bridge *b, struct frame *f,
+static int parse(const struct virtiofs_bridge *b, struct vtfs_bridge_frame *f,
 		 unsigned char *at, size_t n)
 {
 	if (n < sizeof(f->h))
@@ -303,7 +326,7 @@ static int read_frame(struct vtfs_bridge_queue *q)
 {
 	uint32_t buf = q->free_bufs[q->free_buf_cnt - 1];
 	unsigned char *at = buf_at(q, buf) + BRIDGE_PAGE - BRIDGE_HEAD;
-	struct frame f;
+	struct vtfs_bridge_frame f;
 	ssize_t n;
 
 	n = read(q->fuse_fd, at, BRIDGE_HEAD + q->b->payload);
@@ -326,9 +349,9 @@ static int read_frame(struct vtfs_bridge_queue *q)
 
 bool vtfs_bridge_has_room(struct vtfs_bridge_queue *q)
 {
-	if (!q->op)
-		q->op = virtiofs_cliq_get_op(q->cliq);
-	return q->op && q->free_buf_cnt && q->free_req != BRIDGE_NONE;
+	if (q->is_parked && can_pass(q))
+		unpark(q);
+	return !q->is_parked;
 }
 
 int vtfs_bridge_take(struct vtfs_bridge_queue *q)

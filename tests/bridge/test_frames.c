@@ -266,6 +266,41 @@ static void interrupt_finds_its_target(void **state)
 	assert_int_equal(unmounted(&x), 0);
 }
 
+/* Every slot is in use, and some requests wait in the client: the kernel has an
+ * INTERRUPT for one of those that the device has. */
+static void interrupt_gets_through_a_full_queue(void **state)
+{
+	struct fuse_getattr_in in = {.fh = 5};
+	struct fuse_attr_out attr = {0};
+	static struct liar_req first;
+	struct fix *f = *state;
+	struct bridged x;
+
+	f->opts.queue_size = 8;
+	running(&x, f, 0);
+	for (unsigned i = 0; i < 8; i++)
+		send_frame(&x, FUSE_GETATTR, 4 + 2 * i, &in, sizeof(in));
+	first = *pop(&x);
+	interrupt(&x, 4);
+	pop_hiprio(&x);
+	assert_int_equal(f->req.in.opcode, FUSE_INTERRUPT);
+	assert_int_equal(f->req.in.unique, first.in.unique | 1);
+	liar_used(&f->l, &f->req, 0);
+	/* One more is taken, and goes out when there is a slot; no other. */
+	for (unsigned i = 8; i < 10; i++)
+		send_frame(&x, FUSE_GETATTR, 4 + 2 * i, &in, sizeof(in));
+	f->req = first;
+	for (unsigned i = 0; i < 10; i++) {
+		if (i)
+			pop(&x);
+		attr.attr.ino = i;
+		reply(&x, 0, &attr, sizeof(attr));
+		assert_int_equal(answer(&x, 4 + 2 * i), 0);
+		assert_memory_equal(x.reply.body, &attr, sizeof(attr));
+	}
+	assert_int_equal(unmounted(&x), 0);
+}
+
 /* Read by another clone, perhaps, and not sent yet. */
 static void interrupt_without_target_is_to_come_again(void **state)
 {
@@ -451,6 +486,7 @@ int main(void)
 	    T(frame_that_is_none_ends_it),
 	    T(forgets_take_the_hiprio_queue),
 	    T(interrupt_finds_its_target),
+	    T(interrupt_gets_through_a_full_queue),
 	    T(interrupt_without_target_is_to_come_again),
 	    T(interrupt_that_the_server_does_not_know),
 	    T(lost_device_is_eio),
