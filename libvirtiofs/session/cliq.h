@@ -177,8 +177,6 @@ bool vtfs_cliq_collect(struct virtiofs_cliq *q);
 void vtfs_cliq_give(struct virtiofs_cliq *q, struct vtfs_cslot *s);
 /* client_call's thread leaves: what comes is dropped. */
 void vtfs_cliq_abandon(struct virtiofs_cliq *q, struct vtfs_cslot *s);
-/* Is one on this node still with the device that timed out? */
-bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid);
 /* Requests whose time is up. */
 void vtfs_cliq_expire(struct virtiofs_cliq *q);
 /* 0: sleep; 1: next has something. */
@@ -222,6 +220,8 @@ void vtfs_slot_peek(const struct virtiofs_cliq *q, const struct vtfs_cslot *s,
 /* cliq_undo.c: what a reply of n bytes granted, and nobody will use. */
 void vtfs_slot_note_grants(struct virtiofs_cliq *q, struct vtfs_cslot *s,
 			   uint64_t n);
+/* Is one on this node still with the device that timed out? */
+bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid);
 /* Free, or on its way again as the request that undoes. */
 void vtfs_slot_end(struct virtiofs_cliq *q, struct vtfs_cslot *s);
 

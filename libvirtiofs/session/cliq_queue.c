@@ -445,18 +445,6 @@ static void expire(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 	slot_list(q, s);
 }
 
-bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid)
-{
-	for (uint32_t i = 0; q->late && i < q->slot_cnt; i++) {
-		const struct vtfs_cslot *s = &q->slots[i];
-
-		if (s->state == VTFS_SLOT_POSTED &&
-		    s->flags & VTFS_SLOT_EXPIRED && s->op.nodeid == nodeid)
-			return true;
-	}
-	return false;
-}
-
 void vtfs_cliq_expire(struct virtiofs_cliq *q)
 {
 	uint64_t now, next = 0;

@@ -6,6 +6,18 @@
 #include "base/bytes.h"
 #include "session/client.h"
 
+bool vtfs_cliq_has_late(const struct virtiofs_cliq *q, uint64_t nodeid)
+{
+	for (uint32_t i = 0; q->late && i < q->slot_cnt; i++) {
+		const struct vtfs_cslot *s = &q->slots[i];
+
+		if (s->state == VTFS_SLOT_POSTED &&
+		    s->flags & VTFS_SLOT_EXPIRED && s->op.nodeid == nodeid)
+			return true;
+	}
+	return false;
+}
+
 static void forget(struct virtiofs_cliq *q, uint64_t nodeid)
 {
 	if (nodeid)
