@@ -209,8 +209,8 @@ int vtfs_client_layout(struct virtiofs_client *c);
 int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq);
 /* The next queue of them to the device. */
 int vtfs_client_start_queues(struct virtiofs_client *c);
-/* One of them; -EAGAIN as the transport. */
-int vtfs_client_begin_queue(struct virtiofs_client *c, unsigned vq);
+/* The device runs one of them: its doorbell. The queue's owner. */
+int vtfs_client_open_line(struct virtiofs_client *c, unsigned vq);
 /* client_init.c */
 /* The library's own INIT: sent, then -EAGAIN until it is answered. */
 int vtfs_client_init_send(struct virtiofs_client *c);

@@ -209,13 +209,10 @@ int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq)
 	return layout(c, vq, vq);
 }
 
-int vtfs_client_begin_queue(struct virtiofs_client *c, unsigned vq)
+int vtfs_client_open_line(struct virtiofs_client *c, unsigned vq)
 {
 	struct virtiofs_cliq *q = vq ? &c->queues[vq - 1] : NULL;
-	int r = c->t->cli->start_queue(c->t, &c->setup[vq]);
 
-	if (r < 0)
-		return r;
 	if (!q)
 		return vtfs_line_open(&c->hi.line, c, vq, c->ep_fd);
 	return vtfs_line_open(&q->line, c, vq, q->taken ? q->ep_fd : c->ep_fd);
@@ -226,7 +223,9 @@ int vtfs_client_start_queues(struct virtiofs_client *c)
 	int r;
 
 	for (; c->substep <= c->queue_cnt; c->substep++) {
-		r = vtfs_client_begin_queue(c, c->substep);
+		r = c->t->cli->start_queue(c->t, &c->setup[c->substep]);
+		if (r >= 0)
+			r = vtfs_client_open_line(c, c->substep);
 		if (r < 0)
 			return r;
 	}

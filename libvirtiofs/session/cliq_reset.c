@@ -44,7 +44,7 @@ static int talk(struct virtiofs_client *c)
 	case VTFS_RESET_STOP:
 		return c->t->cli->stop_queue(c->t, vq);
 	case VTFS_RESET_START:
-		return vtfs_client_begin_queue(c, vq);
+		return c->t->cli->start_queue(c->t, &c->setup[vq]);
 	default:
 		return 0;
 	}
@@ -130,6 +130,9 @@ static int reset(struct virtiofs_client *c, struct virtiofs_cliq *q)
 		if (r < 0)
 			return r == -EAGAIN ? r : fail(c, r);
 	}
+	r = vtfs_client_open_line(c, q->index);
+	if (r < 0)
+		return fail(c, r);
 	end(c);
 	return 0;
 }
