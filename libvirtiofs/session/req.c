@@ -42,6 +42,7 @@ static void give_back_now(struct vtfs_run *run, struct vtfs_slot *s)
 	if (!run->orphan && run->mapped) {
 		s->staged = NULL;
 		vtfs_run_push_mapped(run, run->q->have, s);
+		vtfs_devq_check_memory(run->q);
 		pthread_mutex_unlock(&run->push_lock);
 		return;
 	}
