@@ -136,7 +136,8 @@ static int init_queues(struct virtiofs_client *c)
 					  VTFS_WAIT_WAKE);
 		if (r >= 0)
 			r = vtfs_fd_watch(c->ep_fd, q->call_fd,
-					  EPOLLIN | EPOLLET, VTFS_WAIT_CALL);
+					  EPOLLIN | EPOLLET,
+					  VTFS_WAIT_CALL + q->index);
 		if (r < 0)
 			return r;
 	}

@@ -151,7 +151,7 @@ static inline bool vtfs_client_running(const struct virtiofs_client *c)
 /* client_wait.c */
 #define VTFS_WAIT_TRANSPORT 0u
 #define VTFS_WAIT_WAKE	    1u
-#define VTFS_WAIT_CALL	    2u
+#define VTFS_WAIT_CALL	    2u /* and the queue's index */
 int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag);
 void vtfs_fd_forget(int ep, int fd);
 int vtfs_ms_left(uint64_t deadline); /* -1: for ever */
@@ -163,6 +163,10 @@ void vtfs_client_hung_up(struct virtiofs_client *c, int error);
 void vtfs_client_look(struct virtiofs_client *c);
 /* With lock held: collect from all queues that nobody took. */
 unsigned vtfs_client_drain(struct virtiofs_client *c);
+/* With c->lock: what epoll told of queues that nobody took, and of hiprio. cnt
+ * may be negative. */
+void vtfs_client_count_calls(struct virtiofs_client *c,
+			     const struct epoll_event *ev, int cnt);
 int vtfs_client_arm(struct virtiofs_client *c);
 
 /* With tlock held: did the device ask for a reset? -EAGAIN: it is asked. */

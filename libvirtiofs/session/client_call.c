@@ -55,14 +55,17 @@ static void poll_once(struct virtiofs_client *c, struct vtfs_waiter *w,
 {
 	const struct vtfs_cslot *slot = w->slot;
 	struct epoll_event ev[8];
+	int cnt;
 
 	if (vtfs_client_drain(c) || w->slot != slot || vtfs_client_arm(c))
 		return;
 	pthread_mutex_unlock(&c->lock);
-	epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), vtfs_ms_left(deadline));
+	cnt = epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev),
+			 vtfs_ms_left(deadline));
 	vtfs_evfd_drain(c->wake_fd);
 	vtfs_client_look(c);
 	pthread_mutex_lock(&c->lock);
+	vtfs_client_count_calls(c, ev, cnt);
 	vtfs_client_drain(c);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a client counts. A queue's numbers are written by its owner, hiprio's
- * under hi.lock, so that none needs a locked instruction; readers take what
- * they find.
+ * under hi.lock but for calls, so that none needs a locked instruction; readers
+ * take what they find.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -51,6 +51,27 @@ void vtfs_cliq_count_parked(struct virtiofs_cliq *q)
 	    &q->stats.parked,
 	    vtfs_min_u32(q->fresh, q->waiting.cnt + q->locks_waiting.cnt));
 	q->fresh = 0;
+}
+
+void vtfs_cliq_count_calls(struct virtiofs_cliq *q,
+			   const struct epoll_event *ev, int cnt)
+{
+	for (int i = 0; i < cnt; i++)
+		if (ev[i].data.u32 == VTFS_WAIT_CALL + q->index)
+			vtfs_stat_add(&q->stats.calls, 1);
+}
+
+void vtfs_client_count_calls(struct virtiofs_client *c,
+			     const struct epoll_event *ev, int cnt)
+{
+	/* This one of hiprio's numbers is under the client's lock. */
+	for (int i = 0; i < cnt; i++)
+		if (ev[i].data.u32 == VTFS_WAIT_CALL + VIRTIOFS_QUEUE_HIPRIO)
+			vtfs_stat_add(&c->hi.stats.calls, 1);
+	/* Once taken, a queue is its owner's to count. */
+	for (unsigned i = 0; cnt > 0 && i < c->opts.num_request_queues; i++)
+		if (!c->queues[i].taken)
+			vtfs_cliq_count_calls(&c->queues[i], ev, cnt);
 }
 
 static int check_queue(const struct virtiofs_client *c, uint32_t queue)

@@ -195,7 +195,7 @@ int virtiofs_client_dispatch(struct virtiofs_client *c)
 {
 	struct epoll_event ev[8];
 	unsigned n = 0;
-	int more;
+	int more, cnt;
 
 	pthread_mutex_lock(&c->lock);
 	if (c->poller) {
@@ -203,7 +203,8 @@ int virtiofs_client_dispatch(struct virtiofs_client *c)
 		return 0;
 	}
 	/* Takes the edges; what they mean is looked at in any case. */
-	epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), 0);
+	cnt = epoll_wait(c->ep_fd, ev, VTFS_ARRAY_LEN(ev), 0);
+	vtfs_client_count_calls(c, ev, cnt);
 	vtfs_evfd_drain(c->wake_fd);
 	/* INIT has no waiter: start looks for its reply itself. */
 	if (vtfs_load_acquire(&c->state) == VTFS_CLIENT_STARTING) {

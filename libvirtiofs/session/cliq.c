@@ -46,7 +46,7 @@ static int take(struct virtiofs_cliq *q)
 		return vtfs_fail(-EBUSY, "queue %u has calls in flight",
 				 q->index);
 	r = vtfs_fd_watch(q->ep_fd, q->call_fd, EPOLLIN | EPOLLET,
-			  VTFS_WAIT_CALL);
+			  VTFS_WAIT_CALL + q->index);
 	if (r < 0)
 		return r;
 	r = vtfs_line_move(&q->line, c->ep_fd, q->ep_fd);
@@ -87,7 +87,7 @@ static int release(struct virtiofs_cliq *q)
 		return vtfs_fail(-EBUSY, "queue %u: %u ops not ended", q->index,
 				 q->slot_cnt - q->free.cnt);
 	r = vtfs_fd_watch(c->ep_fd, q->call_fd, EPOLLIN | EPOLLET,
-			  VTFS_WAIT_CALL);
+			  VTFS_WAIT_CALL + q->index);
 	if (r < 0)
 		return r;
 	r = vtfs_line_move(&q->line, q->ep_fd, c->ep_fd);
@@ -181,7 +181,7 @@ int virtiofs_cliq_arm(struct virtiofs_cliq *q)
 
 	enter(q);
 	/* Edges seen so far are answered by the look that follows. */
-	epoll_wait(q->ep_fd, ev, 4, 0);
+	vtfs_cliq_count_calls(q, ev, epoll_wait(q->ep_fd, ev, 4, 0));
 	vtfs_evfd_drain(q->wake_fd);
 	vtfs_evfd_drain(q->timer_fd);
 	q->timer_at = 0;

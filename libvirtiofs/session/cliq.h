@@ -30,6 +30,7 @@
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 
 #include <virtiofs/client.h>
@@ -190,6 +191,9 @@ void vtfs_cliq_count_reply(struct virtiofs_cliq *q, const struct vtfs_cslot *s,
 			   uint32_t len);
 /* After a push: what was staged since the last one and found no room. */
 void vtfs_cliq_count_parked(struct virtiofs_cliq *q);
+/* Of what epoll told the queue's owner; cnt may be negative. */
+void vtfs_cliq_count_calls(struct virtiofs_cliq *q,
+			   const struct epoll_event *ev, int cnt);
 
 /* Lists. */
 void vtfs_slots_init(struct vtfs_slots *l);

@@ -78,6 +78,34 @@ static void requests_and_replies_are_counted(void **state)
 			 stats(f, 1).requests);
 }
 
+/* The queue's owner sees them when it arms; several may be one. */
+static void calls_that_were_seen_are_counted(void **state)
+{
+	struct fix *f = start(state, 0);
+	struct fuse_attr_out out;
+	uint64_t before;
+
+	virtiofs_cliq_arm(f->q);
+	before = stats(f, 1).calls;
+	for (unsigned i = 1; i <= 3; i++) {
+		fix_getattr(f, &out);
+		fix_pop(f, 1);
+		liar_reply(&f->l, &f->req, 0, &zero, sizeof(zero));
+		fix_reap(f);
+		virtiofs_cliq_arm(f->q);
+		assert_int_equal(stats(f, 1).calls - before, i);
+		virtiofs_cliq_arm(f->q);
+		assert_int_equal(stats(f, 1).calls - before, i);
+	}
+	assert_int_equal(stats(f, 0).calls, 0);
+	assert_int_equal(virtiofs_client_forget(f->c, 2, 1), 0);
+	assert_int_equal(liar_pop(&f->l, 0, &f->req), 1);
+	liar_used(&f->l, &f->req, 0);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(stats(f, 0).calls, 1);
+	assert_int_equal(stats(f, 1).calls - before, 3);
+}
+
 static void what_waits_for_room_is_counted_once(void **state)
 {
 	struct fix *f = start(state, 0);
@@ -164,6 +192,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, fix_set_up, fix_tear_down)
 	static const struct CMUnitTest tests[] = {
 	    T(requests_and_replies_are_counted),
+	    T(calls_that_were_seen_are_counted),
 	    T(what_waits_for_room_is_counted_once),
 	    T(hiprio_counts_nodes),
 	    T(latency_is_measured_by_opcode),
