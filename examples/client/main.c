@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 		status = 1;
 	}
 	if (opts.session.client.flags & VIRTIOFS_CLIENT_LATENCY)
-		stats_print(&s);
+		stats_print(s.c);
 	session_close(&s);
 	if (stop_signal())
 		stop_raise();

@@ -19,6 +19,7 @@
 
 #include "mount_opts.h"
 #include "msg.h"
+#include "stats.h"
 #include "stop.h"
 
 struct mount {
@@ -66,7 +67,7 @@ static int connect_client(struct mount *m)
 	struct virtiofs_client_opts copts = m->opts->session.client;
 	struct virtiofs_transport *t;
 
-	copts.flags = VIRTIOFS_CLIENT_RAW_INIT;
+	copts.flags |= VIRTIOFS_CLIENT_RAW_INIT;
 	copts.log_level = LOG_WARNING;
 	copts.log = on_log;
 	if (virtiofs_transport_open_client(&t, m->opts->session.uri) < 0)
@@ -268,6 +269,8 @@ static int serve_mount(struct mount *m, int status_fd)
 	r = end_threads(m);
 	if (r < 0)
 		on_log(NULL, LOG_ERR, strerror(-r));
+	if (m->opts->session.client.flags & VIRTIOFS_CLIENT_LATENCY)
+		stats_print(m->c);
 	return r < 0;
 }
 

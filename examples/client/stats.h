@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef CLIENT_STATS_H
 #define CLIENT_STATS_H
-#include "session.h"
+#include <virtiofs/client.h>
 
 /* What the client counted and measured, on stderr. */
-void stats_print(const struct session *s);
+void stats_print(const struct virtiofs_client *c);
 
 #endif

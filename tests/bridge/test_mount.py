@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
 import stat
@@ -222,6 +223,20 @@ class Mount(MountCase):
             f.write(b'1')
         self.umount()
         self.ended()
+
+    def test_stats_of_the_mount(self):
+        self.serve('--queues', '2')
+        self.mount(opts=('--queues', '2', '--stats'))
+        with open(self.mnt + '/f', 'wb') as f:
+            f.write(os.urandom(3 << 20))
+        os.unlink(self.mnt + '/f')
+        self.umount()
+        err = self.ended()
+        sent = re.findall(r'(?m)^queue [12]: \d+ requests, (\d+) bytes; .* '
+                          r'[1-9]\d* kicks, [1-9]\d* calls, ', err)
+        self.assertGreater(sum(map(int, sent)), 3 << 20, err)
+        self.assertRegex(err, r'(?m)^UNLINK +1 +[\d.]+ +[\d.]+ +[\d.]+$')
+        self.assertRegex(err, r'(?m)^WRITE +[1-9]')
 
     def test_connection_aborted(self):
         self.serve()
