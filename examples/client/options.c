@@ -30,7 +30,7 @@ static const struct command commands[] = {
 };
 
 enum { OPT_TAG = 256, OPT_QUEUES, OPT_QUEUE_SIZE, OPT_TIMEOUT, OPT_PACKED,
-       OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_STATS, OPT_HELP, OPT_VERSION };
+       OPT_IN_ORDER, OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_STATS, OPT_HELP, OPT_VERSION };
 
 static const struct option global_opts[] = {
 	{"tag", required_argument, NULL, OPT_TAG},
@@ -38,6 +38,7 @@ static const struct option global_opts[] = {
 	{"queue-size", required_argument, NULL, OPT_QUEUE_SIZE},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"packed", no_argument, NULL, OPT_PACKED},
+	{"in-order", no_argument, NULL, OPT_IN_ORDER},
 	{"no-event-idx", no_argument, NULL, OPT_NO_EVENT_IDX},
 	{"no-indirect", no_argument, NULL, OPT_NO_INDIRECT},
 	{"stats", no_argument, NULL, OPT_STATS},
@@ -102,6 +103,7 @@ static const char help_text[] =
     "  --timeout SECONDS  give up after so long without an answer (30);\n"
     "                     0: wait for ever\n"
     "  --packed           accept packed rings\n"
+    "  --in-order         accept answers in the order of the requests only\n"
     "  --no-event-idx     do without event indices\n"
     "  --no-indirect      do without indirect descriptors\n"
     "  --stats            say at the end how many requests went by each queue\n"
@@ -199,6 +201,9 @@ static int parse_option(int c, struct session_opts *session)
 		return parse_timeout(optarg, &opts->timeout_ms);
 	case OPT_PACKED:
 		opts->features |= VIRTIOFS_F_RING_PACKED;
+		return 0;
+	case OPT_IN_ORDER:
+		opts->features |= VIRTIOFS_F_IN_ORDER;
 		return 0;
 	case OPT_NO_EVENT_IDX:
 		opts->features &= ~VIRTIOFS_F_EVENT_IDX;

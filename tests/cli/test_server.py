@@ -118,6 +118,23 @@ class Served(ClientCase):
         self.ok('rm', '-r', 'new')
         self.assertEqual(os.listdir(self.path('share')), [])
 
+    def test_answers_in_order(self):
+        for i in range(300):
+            self.write('t/%d' % i, os.urandom(i * 100))
+        want = self.manifest('t')
+        self.serve_share('--in-order', '--packed', '--queues', '2')
+        for opts in ([], ['--packed']):
+            opts = ('--queues', '2', '--in-order', *opts)
+            info = json.loads(self.ok('info', '--json', opts=opts))
+            self.assertIn('IN_ORDER', info['virtio'])
+            self.ok('put', '-r', 't', 'new', opts=opts)
+            self.assertEqual(self.manifest('share/new'), want)
+            self.ok('get', '-r', 'new', 'back', opts=opts)
+            self.assertEqual(self.manifest('back'), want)
+            self.ok('rm', '-r', 'new', opts=opts)
+            subprocess.run(['rm', '-r', self.path('back')], check=True)
+        self.assertNotIn('IN_ORDER', json.loads(self.ok('info', '--json'))['virtio'])
+
     def test_many_queues_or_some_of_them(self):
         for i in range(300):
             self.write('t/%d' % i, os.urandom(i * 100))
