@@ -53,6 +53,9 @@ struct virtiofs_region {
  * Virtio feature bits a program may want to choose (virtio 1.4, 6). Both ends
  * always need VERSION_1; what is negotiated is what both ends want.
  */
+/* A queue by which the device notifies. Not for the features of options: it is
+ * offered, and taken, with their notify fields. */
+#define VIRTIOFS_F_NOTIFICATION	 (1ULL << 0)
 #define VIRTIOFS_F_INDIRECT_DESC (1ULL << 28)
 #define VIRTIOFS_F_EVENT_IDX	 (1ULL << 29)
 #define VIRTIOFS_F_VERSION_1	 (1ULL << 32)

@@ -124,6 +124,23 @@ static inline ssize_t virtiofs_call_write(struct virtiofs_client *c,
 	return out.size > arg.size ? -EPROTO : (ssize_t)out.size;
 }
 
+/* Answers a RETRIEVE: bytes at its offset, as many as it asked for or less. */
+static inline int virtiofs_call_notify_reply(
+    struct virtiofs_client *c, const struct fuse_notify_retrieve_out *asked,
+    const void *buf, uint32_t len)
+{
+	struct fuse_notify_retrieve_in arg;
+	struct virtiofs_easy e;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.offset = asked->offset;
+	arg.size = len;
+	virtiofs_easy_op(&e, NULL, 0);
+	e.data = virtiofs_iov(buf, len);
+	virtiofs_prep_notify_reply(&e.op, asked, &arg, &e.data);
+	return virtiofs_easy_call(c, &e);
+}
+
 static inline int virtiofs_call_release(struct virtiofs_client *c,
 					uint64_t nodeid, uint64_t fh,
 					uint32_t flags)

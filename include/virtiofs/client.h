@@ -29,6 +29,28 @@ extern "C" {
 #define VIRTIOFS_QUEUE_CPU	  1u /* the caller's, while that has room */
 #define VIRTIOFS_QUEUE_NODEID	  2u /* one node, one queue */
 
+/*
+ * What the device tells the client unasked. It lives until the callback
+ * returns; the library appends fields in later versions, never take its size.
+ * Lengths, and the name, were checked; the other bytes are the device's word.
+ */
+struct virtiofs_notification {
+	uint32_t code;	  /* FUSE_NOTIFY_, or another positive number */
+	uint32_t arg_len; /* 0: a code that the library does not know */
+	uint32_t data_len;
+	const void *arg;  /* fuse_notify_*_out, and a name, NUL ended: a copy */
+	const void *data; /* STORE's bytes, PRUNE's nodeids, all of an unknown
+			   * code: the device can change them at any moment */
+};
+/*
+ * Runs in virtiofs_client_dispatch(), and in virtiofs_client_call() of a thread
+ * that polls for replies; one at a time, in the device's order. It may forget,
+ * interrupt, and call (which delivers none meanwhile); it must not dispatch,
+ * start or free. The next one waits for it, replies to other threads don't.
+ */
+typedef void (*virtiofs_notification_fn)(const struct virtiofs_notification *n,
+					 void *data);
+
 struct virtiofs_client_opts {
 	size_t size;
 	uint32_t num_request_queues; /* default 1 */
@@ -47,6 +69,11 @@ struct virtiofs_client_opts {
 	uint32_t backlog;      /* ops per queue that may wait for room in a full
 				* ring, beyond queue_size of them; to 32767 */
 	uint32_t queue_policy; /* VIRTIOFS_QUEUE_ */
+	/* Takes F_NOTIFICATION from a device that offers it and has a config
+	 * space. NULL: not taken. */
+	virtiofs_notification_fn notify;
+	void *notify_data;
+	uint32_t notify_buffers; /* for as many at once: 16, to queue_size */
 };
 
 /* Easiest: new and start in one call. Owns t even if it fails. */
@@ -82,17 +109,19 @@ struct virtiofs_client_info {
 	uint32_t request_queues;	/* what this client uses */
 	uint32_t queue_size;		/* descriptors per queue */
 	uint32_t max_write;		/* bytes in one WRITE */
-	uint32_t max_pages;  /* pages of 4 KiB in one READ or WRITE */
-	uint32_t fuse_minor; /* 7.x, the smaller of both ends */
-	char tag[40];	     /* NUL ended */
-	uint64_t init_flags; /* FUSE_INIT flags in use */
+	uint32_t max_pages;	  /* pages of 4 KiB in one READ or WRITE */
+	uint32_t fuse_minor;	  /* 7.x, the smaller of both ends */
+	char tag[40];		  /* NUL ended */
+	uint64_t init_flags;	  /* FUSE_INIT flags in use */
+	uint32_t notify_buf_size; /* longest notification; 0: none come */
 };
 /* ret->size set by the caller. -ENOTCONN before start. */
 VIRTIOFS_API int virtiofs_client_get_info(const struct virtiofs_client *c,
 					  struct virtiofs_client_info *ret);
 
-/* What queue 0 (hiprio), 1 and up, or VIRTIOFS_QUEUE_ALL counted; ret->size is
- * the caller's. From any thread. -EINVAL: no such queue. */
+/* What queue 0 (hiprio), 1 and up, VIRTIOFS_QUEUE_NOTIFY, or
+ * VIRTIOFS_QUEUE_ALL counted; ret->size is the caller's. From any thread.
+ * -EINVAL: no such queue. */
 VIRTIOFS_API int virtiofs_client_stats(const struct virtiofs_client *c,
 				       uint32_t queue,
 				       struct virtiofs_queue_stats *ret);
@@ -140,7 +169,8 @@ VIRTIOFS_API int virtiofs_client_map_region(
 VIRTIOFS_API int virtiofs_client_unmap_region(
     struct virtiofs_client *c, const struct virtiofs_region *region);
 
-/* Event loop: hiprio, disconnects, and the queues that nobody took. */
+/* Event loop: hiprio, disconnects, notifications, and the queues that nobody
+ * took. */
 VIRTIOFS_API int virtiofs_client_fd(const struct virtiofs_client *c);
 VIRTIOFS_API int virtiofs_client_dispatch(struct virtiofs_client *c);
 
@@ -186,7 +216,8 @@ struct virtiofs_op {
 	uint16_t data_cnt, room_cnt;
 	uint16_t total_extlen; /* of data's tail, in 8 bytes */
 	uint16_t reserved;
-	uint32_t timeout_ms; /* 0: the client's */
+	uint32_t timeout_ms;	/* 0: the client's */
+	uint64_t notify_unique; /* NOTIFY_REPLY: RETRIEVE's; else 0 */
 };
 
 /* With -ETIMEDOUT: the device still holds the buffers. One more follows, with

@@ -110,6 +110,10 @@ struct virtiofs_device_opts {
 	uint32_t interrupts_max; /* INTERRUPTs that wait for their request: 64,
 				  * at most 4096 */
 	uint32_t dispatch_max;	 /* requests in one dispatch, about: 256 */
+	/* Offer F_NOTIFICATION: the longest notification, its header of 16
+	 * bytes included, 64 to 16 MiB. 0: not offered. */
+	uint32_t notify_buf_size;
+	uint32_t notify_backlog; /* those that may wait for a buffer: 64 */
 };
 
 VIRTIOFS_API int virtiofs_device_new(struct virtiofs_device **ret,
@@ -121,8 +125,9 @@ VIRTIOFS_API int virtiofs_device_new(struct virtiofs_device **ret,
  * the last reply frees what they needed. Release taken queues first. */
 VIRTIOFS_API void virtiofs_device_free(struct virtiofs_device *dev);
 
-/* What queue 0 (hiprio), 1 and up, or VIRTIOFS_QUEUE_ALL counted; ret->size is
- * the caller's. From any thread. -EINVAL: no such queue. */
+/* What queue 0 (hiprio), 1 and up, VIRTIOFS_QUEUE_NOTIFY, or
+ * VIRTIOFS_QUEUE_ALL counted; ret->size is the caller's. From any thread.
+ * -EINVAL: no such queue. */
 VIRTIOFS_API int virtiofs_device_stats(const struct virtiofs_device *dev,
 				       uint32_t queue,
 				       struct virtiofs_queue_stats *ret);
@@ -133,6 +138,24 @@ VIRTIOFS_API int virtiofs_device_stats(const struct virtiofs_device *dev,
 VIRTIOFS_API int virtiofs_device_latency(const struct virtiofs_device *dev,
 					 uint32_t queue, uint32_t opcode,
 					 struct virtiofs_hist *ret);
+
+/*
+ * Tell the client something: code is a FUSE_NOTIFY_, or another positive
+ * number that both ends know; iov, at most 16 of them, is what follows the
+ * header, copied before this returns. <virtiofs/notify.h> has one call for each
+ * code. From any thread, and from request callbacks; the order of calls is
+ * kept.
+ *
+ * Without a buffer of the client's at hand it waits for one, in the library:
+ * dispatch sends it then. Those that wait when the session ends are dropped. 0:
+ * sent, or waits. -ENOSPC notify_backlog of them wait; what that means depends
+ * on what they say. -EMSGSIZE longer than notify_buf_size; -EOPNOTSUPP not
+ * offered, or the client did not take it; -ENOTCONN no session; -ENOMEM;
+ * -EINVAL code or iov.
+ */
+VIRTIOFS_API int virtiofs_device_notify(struct virtiofs_device *dev,
+					uint32_t code, const struct iovec *iov,
+					unsigned cnt);
 
 /* Easiest: new, run and free in one call. Owns t even if it fails. */
 VIRTIOFS_API int virtiofs_serve(struct virtiofs_transport *t, const char *tag,

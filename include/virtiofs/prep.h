@@ -284,6 +284,19 @@ static inline void virtiofs_prep_write(struct virtiofs_op *op, uint64_t nodeid,
 	virtiofs_op_room(op, room);
 }
 
+/* What RETRIEVE asked for, or less: data, one part, lies at in->offset, and
+ * in->size is data->iov_len; no room */
+static inline void virtiofs_prep_notify_reply(
+    struct virtiofs_op *op, const struct fuse_notify_retrieve_out *asked,
+    const struct fuse_notify_retrieve_in *in, const struct iovec *data)
+{
+	virtiofs_prep_head(op, FUSE_NOTIFY_REPLY, asked->nodeid, in,
+			   sizeof(*in));
+	op->notify_unique = asked->notify_unique;
+	op->data = data;
+	op->data_cnt = 1;
+}
+
 /* whence: SEEK_DATA or SEEK_HOLE; room: struct fuse_lseek_out */
 static inline void virtiofs_prep_lseek(struct virtiofs_op *op, uint64_t nodeid,
 				       const struct fuse_lseek_in *in,

@@ -12,8 +12,9 @@
 extern "C" {
 #endif
 
-/* In place of a queue's number: the sum of all. */
-#define VIRTIOFS_QUEUE_ALL UINT32_MAX
+/* In place of a queue's number: the sum of all, and the notification queue. */
+#define VIRTIOFS_QUEUE_ALL    UINT32_MAX
+#define VIRTIOFS_QUEUE_NOTIFY (UINT32_MAX - 1)
 
 /* Of one queue. What an end has no use for stays 0. */
 struct virtiofs_queue_stats {
@@ -43,6 +44,12 @@ struct virtiofs_queue_stats {
 	uint64_t message_faults; /* in the numbers of queue 0 */
 	uint64_t dropped;	 /* given back empty, for there was no room */
 	uint64_t reply_faults;	 /* replies of your own that were refused */
+	/* Device: sent; client: given to its callback. reply_bytes are theirs,
+	 * parked had to wait for a buffer. */
+	uint64_t notifications;
+	/* Device: waited when the session ended; client: malformed, or
+	 * of a session before. */
+	uint64_t notifications_dropped;
 };
 
 /*

@@ -15,6 +15,7 @@
 #define QUEUE_SIZE_DEFAULT 128u
 #define BOUNCE_DEFAULT	   (1u << 20)
 #define BOUNCE_MAX	   (1ULL << 32)
+#define NOTIFY_BUFFERS	   16u
 
 static struct virtiofs_client *from_sink(struct vtfs_cli_sink *s)
 {
@@ -75,6 +76,9 @@ static int check_opts(const struct virtiofs_client_opts *o)
 	if (o->backlog > VTFS_VQ_NUM_MAX - 1)
 		return vtfs_fail(-EINVAL, "backlog %u, at most %u", o->backlog,
 				 VTFS_VQ_NUM_MAX - 1);
+	if (o->notify_buffers > o->queue_size)
+		return vtfs_fail(-EINVAL, "notify_buffers %u, at most %u",
+				 o->notify_buffers, o->queue_size);
 	if (o->bounce_bytes > BOUNCE_MAX)
 		return vtfs_fail(-EINVAL, "bounce_bytes above 4 GiB");
 	if (o->tag && (!o->tag[0] || strlen(o->tag) > VIRTIOFS_TAG_MAX))
@@ -104,6 +108,8 @@ static int take_opts(struct virtiofs_client *c,
 		o->features = VIRTIOFS_FEATURES_DEFAULT;
 	if (!o->bounce_bytes)
 		o->bounce_bytes = BOUNCE_DEFAULT;
+	if (!o->notify_buffers)
+		o->notify_buffers = vtfs_min_u32(NOTIFY_BUFFERS, o->queue_size);
 	o->bounce_bytes = VTFS_ALIGN_UP(o->bounce_bytes, (uint64_t)VTFS_PAGE);
 	r = check_opts(o);
 	if (r >= 0 && o->tag)
@@ -120,7 +126,7 @@ static int init_queues(struct virtiofs_client *c)
 	int r;
 
 	c->queues = calloc(cnt, sizeof(*c->queues));
-	c->setup = calloc(cnt + 1, sizeof(*c->setup));
+	c->setup = calloc(cnt + 2, sizeof(*c->setup));
 	if (!c->queues || !c->setup)
 		return vtfs_fail(-ENOMEM, "%u queues", cnt);
 	for (unsigned i = 0; i < cnt; i++) {
@@ -153,6 +159,8 @@ static int init_fds(struct virtiofs_client *c)
 	if (c->ep_fd < 0 || c->wake_fd < 0)
 		return vtfs_fail_sys(-errno, "client's descriptors");
 	r = vtfs_hiprio_init(c);
+	if (r >= 0)
+		r = vtfs_cnotes_init(c);
 	if (r >= 0)
 		r = vtfs_fd_watch(c->ep_fd, c->wake_fd, EPOLLIN,
 				  VTFS_WAIT_WAKE);
@@ -202,10 +210,13 @@ int virtiofs_client_new(struct virtiofs_client **ret,
 	c->t = t;
 	c->ep_fd = c->wake_fd = c->hi.kick_fd = c->hi.call_fd = -1;
 	vtfs_line_init(&c->hi.line, -1);
+	vtfs_line_init(&c->notes.line, -1);
+	c->notes.kick_fd = c->notes.call_fd = -1;
 	c->share.fd = -1;
 	pthread_mutex_init(&c->tlock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->hi.lock, NULL);
+	pthread_mutex_init(&c->notes.lock, NULL);
 	r = client_init(c, opts);
 	if (r < 0) {
 		virtiofs_client_free(c);
@@ -229,6 +240,7 @@ static void free_queues(struct virtiofs_client *c)
 			if (c->queues[i].c)
 				vtfs_cliq_fini(&c->queues[i]);
 	vtfs_hiprio_fini(c);
+	vtfs_cnotes_fini(c);
 	free(c->queues);
 	free(c->setup);
 }
@@ -251,6 +263,7 @@ void virtiofs_client_free(struct virtiofs_client *c)
 	pthread_mutex_destroy(&c->tlock);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->hi.lock);
+	pthread_mutex_destroy(&c->notes.lock);
 	free(c);
 }
 
@@ -303,6 +316,8 @@ int virtiofs_client_get_info(const struct virtiofs_client *c,
 	info.max_pages = c->init.max_pages;
 	info.fuse_minor = c->init.proto.minor;
 	info.init_flags = c->init.proto.flags;
+	if (c->features & VIRTIOFS_F_NOTIFICATION)
+		info.notify_buf_size = c->notes.size;
 	memcpy(info.tag, c->tag, sizeof(info.tag));
 	memset(ret, 0, size);
 	memcpy(ret, &info, vtfs_min_size(size, sizeof(info)));

@@ -101,6 +101,33 @@ struct vtfs_reset {
 	uint64_t deadline;
 };
 
+/*
+ * The notification queue. lock is taken with no other lock held but tlock;
+ * whoever has it calls the program. All buffers are with the device but the one
+ * that is being looked at. While lock is free, the ring is armed or fd tells.
+ */
+struct vtfs_cnotes {
+	pthread_mutex_t lock;
+	uint32_t on;	/* any, atomic: negotiated, the queue is there */
+	uint32_t size;	/* of a buffer, as the device wants it */
+	uint32_t cnt;	/* buffers */
+	uint32_t again; /* any, atomic: somebody found lock taken */
+	bool waits;	/* lock: token and len were got, not looked at */
+	bool elsewhere; /* another thread's: not by dispatch and call */
+	bool logged;
+	uint16_t token;
+	uint32_t len;
+	int dead;
+	struct vtfs_vq *vq;
+	unsigned char *area;
+	uint64_t area_peer;
+	unsigned char *arg;		   /* VTFS_NOTIFY_ARG_MAX bytes */
+	struct virtiofs_queue_stats stats; /* lock; read by any */
+	int kick_fd, call_fd;
+	int ep_fd; /* where call_fd and the line's ear are watched */
+	struct vtfs_line line;
+};
+
 struct virtiofs_client {
 	struct virtiofs_transport *t;
 	struct vtfs_cli_sink sink;
@@ -114,7 +141,7 @@ struct virtiofs_client {
 	uint64_t start_deadline;
 	bool connected; /* the transport has a peer */
 	uint8_t status; /* last written */
-	unsigned char config[VTFS_CONFIG_LEN];
+	unsigned char config[VTFS_CONFIG_MAX];
 	bool status_asked;	 /* get_status is under way */
 	struct vtfs_reset reset; /* tlock */
 	uint64_t offered, features;
@@ -123,10 +150,11 @@ struct virtiofs_client {
 	uint32_t device_queues;
 	unsigned queue_cnt;		/* request queues in use */
 	uint32_t ring_num;		/* descriptors of each ring */
-	struct vtfs_queue_setup *setup; /* of hiprio and request queues */
+	struct vtfs_queue_setup *setup; /* by place, see below */
 	struct vtfs_cslot *init_slot;	/* our INIT, until it is answered */
 	struct virtiofs_cliq *queues;	/* opts.num_request_queues of them */
 	struct vtfs_hiprio hi;
+	struct vtfs_cnotes notes;
 	struct vtfs_share share;
 	bool shared; /* the device has it, by this connection */
 	struct vtfs_regs regs;
@@ -141,6 +169,25 @@ struct virtiofs_client {
 	struct vtfs_waiter *poller;  /* lock: who has the role, or NULL */
 	struct vtfs_waiter *waiters; /* lock */
 };
+
+/*
+ * Rings by place: hiprio, request queues by their numbers, then the
+ * notification queue. Virtqueue numbers are others where that is negotiated:
+ * it is 1, request queues begin at 2 (virtio 1.4, 5.11.2).
+ */
+static inline unsigned vtfs_client_places(const struct virtiofs_client *c)
+{
+	return c->queue_cnt + 1 +
+	       (c->features & VIRTIOFS_F_NOTIFICATION ? 1 : 0);
+}
+
+static inline unsigned vtfs_client_vq(const struct virtiofs_client *c,
+				      unsigned place)
+{
+	if (!place || !(c->features & VIRTIOFS_F_NOTIFICATION))
+		return place;
+	return place > c->queue_cnt ? 1 : place + 1;
+}
 
 static inline bool vtfs_client_running(const struct virtiofs_client *c)
 {
@@ -194,12 +241,16 @@ int vtfs_client_reset_go_on(struct virtiofs_client *c);
 /* Until the transport's op can go on. -ETIMEDOUT */
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline);
 void vtfs_client_stop(struct virtiofs_client *c);
-/* One virtqueue, with tlock held and no other op under way: the device is
- * waited for until deadline. */
-int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
+/* One ring, with tlock held and no other op under way: the device is waited for
+ * until deadline. */
+int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned place,
 			   uint64_t deadline);
 /* 1 s, or timeout_ms if that is less. */
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c);
+/* client_config.c: steps of start. -EAGAIN as the transport. */
+int vtfs_client_read_config(struct virtiofs_client *c);
+/* F_NOTIFICATION is not taken if its buffers can't be had. */
+int vtfs_client_read_notify_size(struct virtiofs_client *c);
 /* client_mem.c; with tlock held. -EAGAIN as the transport. */
 /* A new connection: the peer has none of our memory. */
 void vtfs_client_share_none(struct virtiofs_client *c);
@@ -209,12 +260,12 @@ int vtfs_client_share(struct virtiofs_client *c);
 int vtfs_client_share_regions(struct virtiofs_client *c);
 /* Rings and slots in that memory. */
 int vtfs_client_layout(struct virtiofs_client *c);
-/* The same for one request queue, by its virtqueue number. */
-int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq);
+/* The same for one request queue. */
+int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned place);
 /* The next queue of them to the device. */
 int vtfs_client_start_queues(struct virtiofs_client *c);
 /* The device runs one of them: its doorbell. The queue's owner. */
-int vtfs_client_open_line(struct virtiofs_client *c, unsigned vq);
+int vtfs_client_open_line(struct virtiofs_client *c, unsigned place);
 /* client_init.c */
 /* The library's own INIT: sent, then -EAGAIN until it is answered. */
 int vtfs_client_init_send(struct virtiofs_client *c);
@@ -254,4 +305,25 @@ int vtfs_client_forgets(struct virtiofs_client *c,
 /* Nothing in flight, nothing parked. */
 bool vtfs_hiprio_idle(struct virtiofs_client *c);
 #define VTFS_HISLOT_BYTES 1024u
+
+/* client_notify.c */
+int vtfs_cnotes_init(struct virtiofs_client *c);
+void vtfs_cnotes_fini(struct virtiofs_client *c);
+/* Bytes that all buffers take, for the size that is set. */
+size_t vtfs_cnotes_bytes(const struct virtiofs_client *c);
+/* The ring, with all buffers in it; nothing is kicked. */
+int vtfs_cnotes_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
+		     unsigned char *area, uint64_t area_peer);
+void vtfs_cnotes_close(struct virtiofs_client *c);
+/* What tells of them is watched in another epoll instance. */
+int vtfs_cnotes_move(struct virtiofs_client *c, int ep_fd);
+/* The device may be told of the buffers: DRIVER_OK is set. A step of start. */
+int vtfs_cnotes_kick(struct virtiofs_client *c);
+/* INIT is about to be answered: what came until now was said to an earlier
+ * session. */
+void vtfs_cnotes_begin(struct virtiofs_client *c);
+/* Is there one for the caller's thread to give to the program? */
+bool vtfs_cnotes_any(struct virtiofs_client *c);
+/* Give some to the program. True: perhaps there are more. */
+bool vtfs_cnotes_deliver(struct virtiofs_client *c);
 #endif

@@ -69,6 +69,25 @@ static void poll_once(struct virtiofs_client *c, struct vtfs_waiter *w,
 	vtfs_client_drain(c);
 }
 
+/* Without the role, for the program may call from there; while it runs another
+ * of those who wait polls. */
+static void hear_notifications(struct virtiofs_client *c,
+			       const struct vtfs_waiter *w)
+{
+	struct vtfs_waiter *other = c->waiters;
+
+	if (!vtfs_cnotes_any(c))
+		return;
+	if (other == w)
+		other = w->next;
+	if (other)
+		pthread_cond_signal(&other->cond);
+	pthread_mutex_unlock(&c->lock);
+	if (vtfs_cnotes_deliver(c))
+		vtfs_evfd_signal(c->wake_fd);
+	pthread_mutex_lock(&c->lock);
+}
+
 static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 		      uint64_t deadline)
 {
@@ -78,6 +97,7 @@ static void wait_turn(struct virtiofs_client *c, struct vtfs_waiter *w,
 		c->poller = w;
 		poll_once(c, w, deadline);
 		c->poller = NULL;
+		hear_notifications(c, w);
 		return;
 	}
 	if (!deadline) {
@@ -209,7 +229,7 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 	r = get_slot(c, w, deadline);
 	if (r < 0)
 		return r;
-	w->slot->op = *op;
+	memcpy(&w->slot->op, op, vtfs_min_size(op->size, sizeof(*op)));
 	vtfs_cliq_stage(w->q, w->slot);
 	vtfs_cliq_push(w->q);
 	/* A fault of its own ends it at once, and nobody else will look. Its
@@ -229,7 +249,7 @@ static int call(struct virtiofs_client *c, struct vtfs_waiter *w,
 
 static int check_op(const struct virtiofs_op *op)
 {
-	if (op->size < sizeof(*op))
+	if (op->size < VTFS_OP_SIZE_MIN)
 		return vtfs_fail(-EINVAL, "op.size is %zu", op->size);
 	if (!op->opcode)
 		return vtfs_fail(-EINVAL, "op without an opcode");

@@ -153,8 +153,7 @@ void vtfs_client_init_seen(struct virtiofs_client *c, struct vtfs_cslot *s)
 	int r;
 
 	room_copy(s, &out, len, false);
-	r = vtfs_init_reply(&out, len, &c->init_in, c->ring_num,
-			    &c->init);
+	r = vtfs_init_reply(&out, len, &c->init_in, c->ring_num, &c->init);
 	if (r < 0) {
 		s->error = r;
 		s->len = 0;
@@ -162,5 +161,6 @@ void vtfs_client_init_seen(struct virtiofs_client *c, struct vtfs_cslot *s)
 	}
 	room_copy(s, &out, len, true);
 	c->init_out = out;
+	vtfs_cnotes_begin(c);
 	vtfs_store_release(&c->init_done, 1);
 }

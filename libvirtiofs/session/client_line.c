@@ -35,10 +35,9 @@ static int make_ear(struct vtfs_line *l, int shared_fd)
 	return 0;
 }
 
-int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c, unsigned vq,
-		   int ep)
+int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c,
+		   const struct vtfs_queue_setup *s, int ep)
 {
-	const struct vtfs_queue_setup *s = &c->setup[vq];
 	struct vtfs_queue_line got = {
 	    .doorbell = {.kind = VTFS_DOORBELL_FD, .fd = s->kick_fd},
 	    .shared_fd = -1,
@@ -48,7 +47,7 @@ int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c, unsigned vq,
 
 	vtfs_line_close(l, ep);
 	if (c->t->cli->queue_line)
-		c->t->cli->queue_line(c->t, vq, &got);
+		c->t->cli->queue_line(c->t, s->vq, &got);
 	l->bell = got.doorbell;
 	l->mute = got.mute;
 	l->pause = PAUSE_MIN_NS;

@@ -17,6 +17,7 @@
 #include "transport/doorbell.h"
 
 struct virtiofs_client;
+struct vtfs_queue_setup;
 
 struct vtfs_line {
 	struct vtfs_doorbell bell;
@@ -26,9 +27,9 @@ struct vtfs_line {
 };
 
 void vtfs_line_init(struct vtfs_line *l, int kick_fd);
-/* The queue was started: as its transport says. */
-int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c, unsigned vq,
-		   int ep);
+/* The queue was started like that: as its transport says. */
+int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c,
+		   const struct vtfs_queue_setup *s, int ep);
 void vtfs_line_close(struct vtfs_line *l, int ep);
 int vtfs_line_move(struct vtfs_line *l, int from, int to);
 /* Who sleeps now must be woken, though the device does not call. */

@@ -42,29 +42,41 @@ static uint32_t indirect_max(const struct virtiofs_client *c)
 	return vtfs_min_u32(num, vtfs_min_u32(most, VTFS_FUSE_PAGES_MAX + 8));
 }
 
+static bool is_request_queue(const struct virtiofs_client *c, unsigned i)
+{
+	return i && i <= c->queue_cnt;
+}
+
+/* As many as were made with the queue, whatever the ring's size. */
+static size_t slots_bytes(const struct virtiofs_client *c, unsigned i)
+{
+	size_t num = c->opts.queue_size;
+
+	if (is_request_queue(c, i))
+		return (num + c->opts.backlog) * VTFS_SLOT_BYTES;
+	return i ? vtfs_cnotes_bytes(c) : num * VTFS_HISLOT_BYTES;
+}
+
 static int place_queue(const struct virtiofs_client *c, struct cursor *cur,
-		       bool hiprio, struct queue_place *ret)
+		       unsigned i, struct queue_place *ret)
 {
 	uint32_t num = c->ring_num;
-	size_t slots = (size_t)c->opts.queue_size;
+	size_t slots = slots_bytes(c, i);
 	struct vtfs_vq_areas a;
 	int r;
 
-	/* As many as were made with the queue, whatever the ring's size. */
-	slots = hiprio ? slots * VTFS_HISLOT_BYTES
-		       : (slots + c->opts.backlog) * VTFS_SLOT_BYTES;
 	r = vtfs_vq_areas(&a, vtfs_features_vq_flags(c->features), num);
 	if (r < 0)
 		return r;
 	ret->desc = place(cur, a.desc_len, VTFS_PAGE);
 	ret->driver = place(cur, a.driver_len, VTFS_CACHELINE);
 	ret->device = place(cur, a.device_len, VTFS_CACHELINE);
-	ret->indirect_max = hiprio ? 0 : indirect_max(c);
+	ret->indirect_max = is_request_queue(c, i) ? indirect_max(c) : 0;
 	ret->indirect = place(cur, (size_t)num * ret->indirect_max * 16,
 			      VTFS_CACHELINE);
 	ret->area = place(cur, VTFS_ALIGN_UP(slots, (size_t)VTFS_PAGE),
 			  VTFS_PAGE);
-	if (!hiprio)
+	if (is_request_queue(c, i))
 		place(cur, c->opts.bounce_bytes, VTFS_PAGE);
 	return 0;
 }
@@ -75,8 +87,8 @@ static int share_bytes(const struct virtiofs_client *c, size_t *ret)
 	struct queue_place p;
 	int r = 0;
 
-	for (unsigned i = 0; i <= c->queue_cnt && r >= 0; i++)
-		r = place_queue(c, &cur, i == 0, &p);
+	for (unsigned i = 0; i < vtfs_client_places(c) && r >= 0; i++)
+		r = place_queue(c, &cur, i, &p);
 	*ret = cur.at;
 	return r;
 }
@@ -120,6 +132,7 @@ int vtfs_client_share(struct virtiofs_client *c)
 	/* A lost peer may still write to the old one: never used again. */
 	if (c->substep == 0) {
 		vtfs_hiprio_close(c, -ENOTCONN);
+		vtfs_cnotes_close(c);
 		for (unsigned i = 0; i < c->opts.num_request_queues; i++)
 			vtfs_cliq_close(&c->queues[i], -ENOTCONN);
 		vtfs_share_free(&c->share);
@@ -147,13 +160,18 @@ static void fill_setup(struct virtiofs_client *c, unsigned i,
 
 	memset(s, 0, sizeof(*s));
 	memset(conf, 0, sizeof(*conf));
-	s->vq = (uint16_t)i;
+	s->vq = (uint16_t)vtfs_client_vq(c, i);
 	s->num = conf->num = c->ring_num;
 	s->desc = peer + p->desc;
 	s->driver = peer + p->driver;
 	s->device = peer + p->device;
-	s->kick_fd = i ? c->queues[i - 1].kick_fd : c->hi.kick_fd;
-	s->call_fd = i ? c->queues[i - 1].call_fd : c->hi.call_fd;
+	if (is_request_queue(c, i)) {
+		s->kick_fd = c->queues[i - 1].kick_fd;
+		s->call_fd = c->queues[i - 1].call_fd;
+	} else {
+		s->kick_fd = i ? c->notes.kick_fd : c->hi.kick_fd;
+		s->call_fd = i ? c->notes.call_fd : c->hi.call_fd;
+	}
 	if (c->opts.flags & VIRTIOFS_CLIENT_POLL)
 		s->call_fd = -1;
 	s->enabled = true;
@@ -182,6 +200,8 @@ static int open_queue(struct virtiofs_client *c, unsigned i,
 	fill_setup(c, i, p, &conf);
 	if (!i)
 		return vtfs_hiprio_open(c, &conf, area, peer);
+	if (!is_request_queue(c, i))
+		return vtfs_cnotes_open(c, &conf, area, peer);
 	return vtfs_cliq_open(&c->queues[i - 1], &conf, area, peer);
 }
 
@@ -192,7 +212,7 @@ static int layout(struct virtiofs_client *c, unsigned first, unsigned last)
 	int r = 0;
 
 	for (unsigned i = 0; i <= last && r >= 0; i++) {
-		r = place_queue(c, &cur, i == 0, &p);
+		r = place_queue(c, &cur, i, &p);
 		if (r >= 0 && i >= first)
 			r = open_queue(c, i, &p);
 	}
@@ -201,28 +221,32 @@ static int layout(struct virtiofs_client *c, unsigned first, unsigned last)
 
 int vtfs_client_layout(struct virtiofs_client *c)
 {
-	return layout(c, 0, c->queue_cnt);
+	return layout(c, 0, vtfs_client_places(c) - 1);
 }
 
-int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned vq)
+int vtfs_client_layout_queue(struct virtiofs_client *c, unsigned place)
 {
-	return layout(c, vq, vq);
+	return layout(c, place, place);
 }
 
-int vtfs_client_open_line(struct virtiofs_client *c, unsigned vq)
+int vtfs_client_open_line(struct virtiofs_client *c, unsigned place)
 {
-	struct virtiofs_cliq *q = vq ? &c->queues[vq - 1] : NULL;
+	const struct vtfs_queue_setup *s = &c->setup[place];
+	struct virtiofs_cliq *q;
 
-	if (!q)
-		return vtfs_line_open(&c->hi.line, c, vq, c->ep_fd);
-	return vtfs_line_open(&q->line, c, vq, q->taken ? q->ep_fd : c->ep_fd);
+	if (!place)
+		return vtfs_line_open(&c->hi.line, c, s, c->ep_fd);
+	if (!is_request_queue(c, place))
+		return vtfs_line_open(&c->notes.line, c, s, c->notes.ep_fd);
+	q = &c->queues[place - 1];
+	return vtfs_line_open(&q->line, c, s, q->taken ? q->ep_fd : c->ep_fd);
 }
 
 int vtfs_client_start_queues(struct virtiofs_client *c)
 {
 	int r;
 
-	for (; c->substep <= c->queue_cnt; c->substep++) {
+	for (; c->substep < vtfs_client_places(c); c->substep++) {
 		r = c->t->cli->start_queue(c->t, &c->setup[c->substep]);
 		if (r >= 0)
 			r = vtfs_client_open_line(c, c->substep);

@@ -123,6 +123,8 @@ static int step_get_features(struct virtiofs_client *c)
 	if (c->t->cli->own_features)
 		own = c->t->cli->own_features(c->t, want);
 	c->features = c->offered & ((want & FEATURES_KNOWN) | own);
+	if (c->opts.notify)
+		c->features |= c->offered & VIRTIOFS_F_NOTIFICATION;
 	if (!(c->features & VIRTIOFS_F_RING_PACKED) &&
 	    !vtfs_is_pow2(c->opts.queue_size))
 		return vtfs_fail(-EINVAL, "queue size %u is no power of two",
@@ -156,7 +158,7 @@ static int step_features_read(struct virtiofs_client *c)
 
 static int step_queue_cnt(struct virtiofs_client *c)
 {
-	unsigned cnt = 0;
+	unsigned cnt = 0, spare, least;
 	int r = c->t->cli->queue_cnt(c->t, &cnt);
 
 	c->device_queues = 0;
@@ -164,74 +166,28 @@ static int step_queue_cnt(struct virtiofs_client *c)
 		return 0;
 	if (r < 0)
 		return r;
-	if (cnt < 2)
-		return vtfs_fail(-EPROTO, "%s: %u queues, less than two",
-				 c->t->name, cnt);
-	c->device_queues = cnt - 1;
+	/* The notification queue counts if it is offered. */
+	spare = c->offered & VIRTIOFS_F_NOTIFICATION ? 1 : 0;
+	least = c->features & VIRTIOFS_F_NOTIFICATION ? 3 : 2;
+	if (cnt < least)
+		return vtfs_fail(-EPROTO, "%s: %u queues, less than %u",
+				 c->t->name, cnt, least);
+	c->device_queues = cnt > 2 ? cnt - 1 - spare : 1;
 	return 0;
-}
-
-static int check_tag(const char *tag)
-{
-	if (!tag[0])
-		return vtfs_fail(-EPROTO, "the device's tag is empty");
-	if (strchr(tag, '\n'))
-		return vtfs_fail(-EPROTO, "a newline in the device's tag");
-	return 0;
-}
-
-static int take_config(struct virtiofs_client *c, const unsigned char *cfg)
-{
-	uint32_t queues;
-
-	memcpy(&queues, cfg + VTFS_CONFIG_QUEUES, sizeof(queues));
-	queues = le32toh(queues);
-	if (!queues)
-		return vtfs_fail(-EPROTO, "%s: no request queue", c->t->name);
-	if (!c->device_queues || queues < c->device_queues)
-		c->device_queues = queues;
-	memset(c->tag, 0, sizeof(c->tag));
-	memcpy(c->tag, cfg + VTFS_CONFIG_TAG, VIRTIOFS_TAG_MAX);
-	return check_tag(c->tag);
-}
-
-/* Several fields are not read at once: read until two times agree (virtio 1.4,
- * 2.5.3). What only F_NOTIFICATION adds is not looked at. */
-static int step_config(struct virtiofs_client *c)
-{
-	unsigned char cfg[VTFS_CONFIG_LEN];
-	int r;
-
-	for (;;) {
-		memset(cfg, 0, sizeof(cfg));
-		r = c->t->cli->get_config(c->t, cfg, sizeof(cfg), 0);
-		if (r == -EOPNOTSUPP) {
-			memcpy(c->tag, c->opt_tag, sizeof(c->tag));
-			return 0;
-		}
-		if (r < 0)
-			return r;
-		if (c->substep && !memcmp(cfg, c->config, sizeof(cfg)))
-			return take_config(c, cfg);
-		if (c->substep++ > 16)
-			return vtfs_fail(-EPROTO,
-					 "%s: configuration never settles",
-					 c->t->name);
-		memcpy(c->config, cfg, sizeof(cfg));
-	}
 }
 
 /* How many there are, and how long their rings may be. */
 static int step_queues(struct virtiofs_client *c)
 {
 	uint32_t cnt = c->opts.num_request_queues;
+	uint32_t noted = c->features & VIRTIOFS_F_NOTIFICATION ? 1 : 0;
 	uint32_t max = VTFS_VQ_NUM_MAX;
 	int r = 0;
 
 	if (c->device_queues)
 		cnt = vtfs_min_u32(cnt, c->device_queues);
 	if (c->t->cli->queue_max)
-		r = c->t->cli->queue_max(c->t, cnt + 1, &max);
+		r = c->t->cli->queue_max(c->t, cnt + 1 + noted, &max);
 	if (r < 0)
 		return r;
 	if (max < VTFS_CLIENT_QUEUE_MIN)
@@ -260,17 +216,19 @@ static int (*const steps[])(struct virtiofs_client *c) = {
     step_acknowledge,
     step_driver,
     step_get_features,
+    vtfs_client_read_notify_size,
     step_set_features,
     step_features_ok,
     step_features_read,
     step_queue_cnt,
-    step_config,
+    vtfs_client_read_config,
     step_queues,
     vtfs_client_share,
     vtfs_client_share_regions,
     vtfs_client_layout,
     vtfs_client_start_queues,
     step_driver_ok,
+    vtfs_cnotes_kick,
     vtfs_client_init_send,
     vtfs_client_init_wait,
 };
@@ -338,9 +296,9 @@ static int op_status(struct virtiofs_client *c, unsigned status)
 	return set_status(c, (uint8_t)status);
 }
 
-static int op_stop_queue(struct virtiofs_client *c, unsigned vq)
+static int op_stop_queue(struct virtiofs_client *c, unsigned place)
 {
-	return c->t->cli->stop_queue(c->t, vq);
+	return c->t->cli->stop_queue(c->t, vtfs_client_vq(c, place));
 }
 
 static int op_read_status(struct virtiofs_client *c, unsigned arg)
@@ -366,10 +324,10 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 	return r;
 }
 
-int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned vq,
+int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned place,
 			   uint64_t deadline)
 {
-	return bounded(c, &(struct stop_call){op_stop_queue, vq}, deadline);
+	return bounded(c, &(struct stop_call){op_stop_queue, place}, deadline);
 }
 
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c)
@@ -476,7 +434,7 @@ void vtfs_client_stop(struct virtiofs_client *c)
 		drain_hiprio(c, deadline);
 		if (vtfs_load_acquire(&c->init_done))
 			vtfs_client_destroy(c, deadline);
-		for (unsigned i = 0; i <= c->queue_cnt; i++)
+		for (unsigned i = 0; i < vtfs_client_places(c); i++)
 			vtfs_client_stop_queue(c, i, deadline);
 	}
 	if (c->connected && c->status) {

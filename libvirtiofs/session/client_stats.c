@@ -78,6 +78,8 @@ static int check_queue(const struct virtiofs_client *c, uint32_t queue)
 {
 	if (queue <= c->opts.num_request_queues || queue == VIRTIOFS_QUEUE_ALL)
 		return 0;
+	if (queue == VIRTIOFS_QUEUE_NOTIFY && c->opts.notify)
+		return 0;
 	return vtfs_fail(-EINVAL, "queue %u: no such queue", queue);
 }
 
@@ -96,6 +98,8 @@ int virtiofs_client_stats(const struct virtiofs_client *c, uint32_t queue,
 		return r;
 	if (is_meant(VIRTIOFS_QUEUE_HIPRIO, queue))
 		vtfs_stats_sum(&sum, &c->hi.stats);
+	if (is_meant(VIRTIOFS_QUEUE_NOTIFY, queue))
+		vtfs_stats_sum(&sum, &c->notes.stats);
 	for (unsigned i = 0; i < c->opts.num_request_queues; i++)
 		if (is_meant(c->queues[i].index, queue))
 			vtfs_stats_sum(&sum, &c->queues[i].stats);

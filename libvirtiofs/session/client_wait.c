@@ -215,6 +215,8 @@ int virtiofs_client_dispatch(struct virtiofs_client *c)
 	n = vtfs_client_drain(c);
 	more = vtfs_client_arm(c);
 	pthread_mutex_unlock(&c->lock);
+	if (vtfs_cnotes_any(c))
+		more |= vtfs_cnotes_deliver(c);
 	if (more)
 		vtfs_evfd_signal(c->wake_fd);
 	return (int)n;

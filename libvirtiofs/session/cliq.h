@@ -49,7 +49,9 @@
 #define VTFS_SLOT_PARTS	    4u /* parts without an allocation */
 #define VTFS_SLOT_PARTS_MAX 1024u
 #define VTFS_NO_SLOT	    UINT32_MAX
-#define VTFS_NO_PEER	    UINT64_MAX
+/* What ops had at first, and no less. */
+#define VTFS_OP_SIZE_MIN offsetof(struct virtiofs_op, notify_unique)
+#define VTFS_NO_PEER	 UINT64_MAX
 
 /* One of the caller's buffers. */
 struct vtfs_part {

@@ -107,6 +107,9 @@ static int check_opcode(const struct virtiofs_client *c,
 	if (kind && kind->flags & VTFS_FUSE_HIPRIO)
 		return vtfs_fail(-EINVAL, "%s goes to the hiprio queue",
 				 kind->name);
+	if (s->op.notify_unique && s->op.opcode != FUSE_NOTIFY_REPLY)
+		return vtfs_fail(-EINVAL, "%s with a notification's unique",
+				 vtfs_fuse_name(s->op.opcode));
 	if (s->flags & VTFS_SLOT_OURS)
 		return 0;
 	if ((init || s->op.opcode == FUSE_DESTROY) && !raw)
@@ -180,7 +183,9 @@ static void write_header(struct virtiofs_cliq *q, struct vtfs_cslot *s)
 
 	h.len = (uint32_t)(sizeof(h) + s->op.arg_len + s->data_len);
 	h.opcode = s->op.opcode;
-	h.unique = s->want.unique;
+	/* NOTIFY_REPLY's is the server's number, not ours. */
+	h.unique = s->op.opcode == FUSE_NOTIFY_REPLY ? s->op.notify_unique
+						     : s->want.unique;
 	h.nodeid = s->op.nodeid;
 	h.uid = creds ? s->op.uid : c->uid;
 	h.gid = creds ? s->op.gid : c->gid;

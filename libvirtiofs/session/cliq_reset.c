@@ -36,15 +36,15 @@ static int fail(struct virtiofs_client *c, int r)
 
 static int talk(struct virtiofs_client *c)
 {
-	unsigned vq = c->reset.q->index;
+	const struct vtfs_queue_setup *s = &c->setup[c->reset.q->index];
 
 	switch (c->reset.step) {
 	case VTFS_RESET_SETTLE:
 		return vtfs_client_check_status(c) == -EAGAIN ? -EAGAIN : 0;
 	case VTFS_RESET_STOP:
-		return c->t->cli->stop_queue(c->t, vq);
+		return c->t->cli->stop_queue(c->t, s->vq);
 	case VTFS_RESET_START:
-		return c->t->cli->start_queue(c->t, &c->setup[vq]);
+		return c->t->cli->start_queue(c->t, s);
 	default:
 		return 0;
 	}

@@ -57,6 +57,7 @@
 #define VTFS_RETIRES	    8u
 #define VTFS_DEV_QUEUES_MAX 1024u
 #define VTFS_SERVE_MAX	    64u /* requests handed out in a row */
+#define VTFS_NOTIFY_PARTS   16u
 
 /* Tags of epoll events: below, a queue's number times two, plus one for its
  * control eventfd. */
@@ -138,7 +139,7 @@ enum vtfs_devq_state {
 
 struct virtiofs_devq {
 	struct virtiofs_device *dev;
-	unsigned index; /* logical, 0 hiprio */
+	unsigned index; /* logical, 0 hiprio; its place in dev->queues */
 	int ep;		/* what devq_fd returns */
 	int ctl;	/* our own eventfd, to wake the owner */
 	uint32_t taken; /* atomic; owner: who takes, releases */
@@ -204,6 +205,27 @@ struct vtfs_misses {
 	uint32_t absent_cnt; /* ever; the last ones are kept */
 };
 
+/* A notification that waits for a buffer. */
+struct vtfs_note {
+	struct vtfs_note *next;
+	size_t len;
+	unsigned char bytes[]; /* header and payload */
+};
+
+/*
+ * The notification queue is run like the others: conf, gate, run. But the run
+ * has no slots: a chain is taken, filled and given back in one stay inside the
+ * gate, so nothing of it is ever in flight. lock is taken before the gate.
+ */
+struct vtfs_notes {
+	struct virtiofs_devq *q; /* the last of queues; NULL: not offered */
+	pthread_mutex_t lock;
+	bool on;			 /* lock: the driver took it */
+	struct vtfs_note *first, **last; /* lock: waiting, in order */
+	uint32_t cnt;			 /* any, atomic: of them */
+	struct vtfs_table *lacking;	 /* lock: a buffer was not in it */
+};
+
 enum vtfs_ending {
 	VTFS_ENDING_NONE,
 	VTFS_ENDING_RESET,
@@ -224,7 +246,9 @@ struct virtiofs_device {
 	uint32_t stopped; /* atomic */
 
 	struct virtiofs_devq *queues;
-	unsigned queue_cnt;
+	unsigned queue_cnt; /* hiprio and request queues: logical numbers */
+	unsigned all_cnt;   /* the notification queue, too */
+	struct vtfs_notes notes;
 	unsigned rr;	  /* owner: dispatch */
 	bool dispatching; /* owner: dispatch */
 	bool more;
@@ -321,6 +345,9 @@ int vtfs_devq_arm(struct virtiofs_devq *q);
 unsigned vtfs_devq_serve(struct virtiofs_devq *q, unsigned max);
 
 /* ---- dev_take.c ---- */
+/* Peer faults are counted, and the first of a queue is logged. */
+void vtfs_devq_fault(struct virtiofs_devq *q, uint64_t *counter,
+		     const char *what);
 /* Gate held. 1 and a slot whose verdict is set; 0 none now. now is what counts
  * as the time when it came. */
 int vtfs_devq_take_slot(struct virtiofs_devq *q, struct vtfs_slot **ret,
@@ -366,6 +393,9 @@ bool vtfs_run_touches(struct vtfs_run *run, const struct vtfs_miss *gone);
 /* For the transport to be asked; false: later, there is too much. Any thread.
  */
 bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m);
+/* For all that a chain lacks, which is not kept. */
+void vtfs_device_ask_holes(struct virtiofs_device *dev,
+			   const struct vtfs_chain *chain);
 /* Pass on what was asked; what was said to be absent. Dispatch. */
 void vtfs_device_settle_misses(struct virtiofs_device *dev);
 void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m);
@@ -382,6 +412,16 @@ void vtfs_slot_tell(struct vtfs_run *run, struct vtfs_slot *s); /* held */
 
 /* Does an interrupt still look at a slot of run, which left its queue? */
 bool vtfs_run_is_held(struct virtiofs_device *dev, const struct vtfs_run *run);
+
+/* ---- dev_notify.c ---- */
+void vtfs_notes_init(struct virtiofs_device *dev);
+void vtfs_notes_fini(struct virtiofs_device *dev);
+/* The driver took F_NOTIFICATION, or did not. */
+void vtfs_notes_accept(struct virtiofs_device *dev, bool on);
+/* The session ended. After open was cleared. */
+void vtfs_notes_drop(struct virtiofs_device *dev);
+/* Send what waits; true: call again, soon. Dispatch. */
+bool vtfs_notes_flush(struct virtiofs_device *dev);
 
 /* ---- dev_stats.c ---- */
 int vtfs_devq_init_latency(struct virtiofs_devq *q);
@@ -406,6 +446,8 @@ void vtfs_device_raw_reply(struct virtiofs_device *dev,
 
 /* ---- dev_sink.c, dev_settle.c ---- */
 extern const struct vtfs_dev_sink_ops vtfs_device_sink_ops;
+/* Its virtqueue's number, which depends on the features. Dispatch. */
+unsigned vtfs_devq_vq(const struct virtiofs_devq *q);
 /* Whatever can be finished now; from dispatch. */
 void vtfs_device_settle(struct virtiofs_device *dev);
 unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num);

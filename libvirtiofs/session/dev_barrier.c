@@ -33,6 +33,7 @@ static void get_limits(const struct virtiofs_device *dev,
 void vtfs_device_end_session(struct virtiofs_device *dev)
 {
 	__atomic_store_n(&dev->open, 0, __ATOMIC_RELEASE);
+	vtfs_notes_drop(dev);
 	vtfs_pending_clear(&dev->pending);
 	if (!dev->session)
 		return;
@@ -215,6 +216,7 @@ void vtfs_device_raw_reply(struct virtiofs_device *dev,
 
 	if (s->op->opcode == FUSE_DESTROY) {
 		__atomic_store_n(&dev->open, 0, __ATOMIC_RELEASE);
+		vtfs_notes_drop(dev);
 		dev->session = false;
 	}
 	if (out && in->major == FUSE_KERNEL_VERSION &&

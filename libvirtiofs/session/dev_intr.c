@@ -85,7 +85,7 @@ static bool touches(const struct vtfs_slot *s, const uint64_t *regions)
 void vtfs_run_interrupt(struct vtfs_run *run, const uint64_t *regions,
 			const struct vtfs_slot *except)
 {
-	for (unsigned i = 0; i < run->slots->cnt; i++) {
+	for (unsigned i = 0; run->slots && i < run->slots->cnt; i++) {
 		struct vtfs_slot *s = &run->slots->slots[i];
 
 		if (s == except || !vtfs_slot_hold(s))

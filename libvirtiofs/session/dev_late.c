@@ -169,7 +169,7 @@ bool vtfs_run_touches(struct vtfs_run *run, const struct vtfs_miss *gone)
 
 	if (!gone->len || !run->mapped)
 		return false;
-	for (unsigned i = 0; i < run->slots->cnt; i++) {
+	for (unsigned i = 0; run->slots && i < run->slots->cnt; i++) {
 		struct vtfs_slot *s = &run->slots->slots[i];
 
 		if (touches(s, gone) && vtfs_slot_hold(s))

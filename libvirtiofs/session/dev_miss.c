@@ -157,6 +157,16 @@ static bool hole_at(const struct vtfs_chain *c, unsigned i,
 	return true;
 }
 
+void vtfs_device_ask_holes(struct virtiofs_device *dev,
+			   const struct vtfs_chain *chain)
+{
+	struct vtfs_miss m;
+
+	for (unsigned i = 0; hole_at(chain, i, &m); i++)
+		if (m.len)
+			vtfs_device_ask(dev, &m);
+}
+
 /* ---- parked chains ---- */
 
 /* The chain's addresses, for later. A block is there if it may be needed. */

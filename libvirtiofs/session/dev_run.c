@@ -50,7 +50,7 @@ void vtfs_run_free(struct vtfs_run *run)
 
 static void fill_slots(struct vtfs_run *run, void *userdata)
 {
-	for (unsigned i = 0; i < run->slots->cnt; i++) {
+	for (unsigned i = 0; run->slots && i < run->slots->cnt; i++) {
 		run->slots->slots[i].run = run;
 		run->slots->slots[i].req.userdata = userdata;
 	}
@@ -77,10 +77,12 @@ int vtfs_run_new(struct vtfs_run **ret, struct virtiofs_devq *q,
 	run->mem = q->dev->mem;
 	__atomic_add_fetch(&run->mem->refs, 1, __ATOMIC_RELAXED);
 	r = vtfs_vq_dev_new(&run->vq, conf);
-	if (r >= 0 && run->mapped)
+	if (r < 0 || q == q->dev->notes.q)
+		; /* no slots */
+	else if (run->mapped)
 		r = vtfs_slots_new_mapped(&run->slots, conf->num,
 					  conf->max_parts + 1);
-	else if (r >= 0)
+	else
 		r = vtfs_slots_new(&run->slots, conf->num, conf->max_parts + 1);
 	if (r < 0) {
 		vtfs_run_free(run);

@@ -59,7 +59,7 @@ static bool answer_stop(struct virtiofs_devq *q)
 	if (!q->answer_stop || q->state != VTFS_DEVQ_IDLE)
 		return false;
 	q->answer_stop = false;
-	t->dev->queue_stopped(t, q->index, q->last_avail, q->last_used);
+	t->dev->queue_stopped(t, vtfs_devq_vq(q), q->last_avail, q->last_used);
 	return true;
 }
 
@@ -92,7 +92,7 @@ static void tell_broken(struct virtiofs_devq *q)
 		 "queue %u: broken, it is not served "
 		 "until the client resets it",
 		 q->index);
-	t->dev->broken(t, q->index);
+	t->dev->broken(t, vtfs_devq_vq(q));
 }
 
 /* Memory that the peer took back reads as zeroes now: nothing of it is true. */
@@ -103,7 +103,7 @@ static void check_faults(struct virtiofs_device *dev)
 
 	for (unsigned i = 0; t && i < t->cnt; i++)
 		hit |= vtfs_region_faulted(t->regions[i]);
-	for (unsigned i = 0; hit && i < dev->queue_cnt; i++)
+	for (unsigned i = 0; hit && i < dev->all_cnt; i++)
 		if (dev->queues[i].run)
 			__atomic_store_n(&dev->queues[i].broken, 1,
 					 __ATOMIC_RELEASE);
@@ -164,11 +164,11 @@ static bool retire(struct virtiofs_device *dev)
 	if (!mem->retire_cnt)
 		return false;
 	mark_regions(r.now, marked);
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		used |= queue_uses(&dev->queues[i], marked, &r.gone);
 	if (used)
 		return false;
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		vtfs_devq_collect(&dev->queues[i]);
 	mem->retire_cnt--;
 	memmove(mem->retires, mem->retires + 1,
@@ -186,7 +186,7 @@ static bool settle_ending(struct virtiofs_device *dev)
 {
 	if (dev->ending == VTFS_ENDING_NONE)
 		return false;
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		if (dev->queues[i].state != VTFS_DEVQ_IDLE)
 			return false;
 	if (dev->ending == VTFS_ENDING_LOST) {
@@ -205,7 +205,7 @@ static bool settle_once(struct virtiofs_device *dev)
 {
 	bool changed = vtfs_device_settle_barrier(dev);
 
-	for (unsigned i = 0; i < dev->queue_cnt; i++) {
+	for (unsigned i = 0; i < dev->all_cnt; i++) {
 		tell_broken(&dev->queues[i]);
 		changed |= settle_queue(&dev->queues[i]);
 	}
@@ -220,7 +220,7 @@ static bool waits(const struct virtiofs_device *dev)
 	bool waiting = dev->mem->retire_cnt || dev->ending ||
 		       __atomic_load_n(&dev->barrier, __ATOMIC_SEQ_CST);
 
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		waiting |= dev->queues[i].state > VTFS_DEVQ_RUNNING;
 	return waiting;
 }
@@ -233,7 +233,7 @@ void vtfs_device_settle(struct virtiofs_device *dev)
 		;
 	if (waits(dev))
 		return;
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		if (dev->queues[i].run)
 			set_watch(&dev->queues[i], 0);
 }

@@ -20,26 +20,48 @@ static struct virtiofs_device *to_device(struct vtfs_dev_sink *s)
 	return vtfs_container_of(s, struct virtiofs_device, sink);
 }
 
+/* Virtqueue 1 notifies where that was negotiated, and request queues begin at
+ * 2; else they begin at 1 (virtio 1.4, 5.11.2). */
 static struct virtiofs_devq *get_queue(struct vtfs_dev_sink *s, unsigned vq)
 {
 	struct virtiofs_device *dev = to_device(s);
 
+	if (dev->features & VIRTIOFS_F_NOTIFICATION && vq) {
+		if (vq == 1)
+			return dev->notes.q;
+		vq--;
+	}
 	return vq < dev->queue_cnt ? &dev->queues[vq] : NULL;
+}
+
+unsigned vtfs_devq_vq(const struct virtiofs_devq *q)
+{
+	if (q == q->dev->notes.q)
+		return 1;
+	return q->index && q->dev->features & VIRTIOFS_F_NOTIFICATION
+		   ? q->index + 1
+		   : q->index;
 }
 
 static uint64_t sink_offered(struct vtfs_dev_sink *s)
 {
-	return to_device(s)->opts.features;
+	const struct virtiofs_device *dev = to_device(s);
+
+	return dev->opts.features |
+	       (dev->notes.q ? VIRTIOFS_F_NOTIFICATION : 0);
 }
 
 static void sink_accept(struct vtfs_dev_sink *s, uint64_t features)
 {
-	to_device(s)->features = features;
+	struct virtiofs_device *dev = to_device(s);
+
+	dev->features = features;
+	vtfs_notes_accept(dev, features & VIRTIOFS_F_NOTIFICATION);
 }
 
 static unsigned sink_queue_cnt(struct vtfs_dev_sink *s)
 {
-	return to_device(s)->queue_cnt;
+	return to_device(s)->all_cnt;
 }
 
 static uint32_t sink_queue_max(struct vtfs_dev_sink *s)
@@ -51,11 +73,13 @@ static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
 			size_t off)
 {
 	struct virtiofs_device *dev = to_device(s);
-	unsigned char config[VTFS_CONFIG_LEN] = {0};
+	unsigned char config[VTFS_CONFIG_MAX] = {0};
+	uint32_t notify = htole32(dev->opts.notify_buf_size);
 	uint32_t queues = htole32(dev->queue_cnt - 1);
 
 	memcpy(config + VTFS_CONFIG_TAG, dev->tag, sizeof(dev->tag));
 	memcpy(config + VTFS_CONFIG_QUEUES, &queues, sizeof(queues));
+	memcpy(config + VTFS_CONFIG_NOTIFY, &notify, sizeof(notify));
 	memset(buf, 0, len);
 	if (off < sizeof(config))
 		memcpy(buf, config + off,
@@ -64,7 +88,7 @@ static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
 
 void vtfs_device_post_all(struct virtiofs_device *dev)
 {
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		if (dev->queues[i].run)
 			vtfs_devq_post(&dev->queues[i]);
 }
@@ -241,7 +265,7 @@ static void sink_stop(struct vtfs_dev_sink *s, unsigned vq)
 
 static void end_all(struct virtiofs_device *dev, enum vtfs_ending how)
 {
-	for (unsigned i = 0; i < dev->queue_cnt; i++) {
+	for (unsigned i = 0; i < dev->all_cnt; i++) {
 		struct virtiofs_devq *q = &dev->queues[i];
 
 		q->answer_stop = false;

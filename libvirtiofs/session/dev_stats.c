@@ -15,7 +15,8 @@
 
 int vtfs_devq_init_latency(struct virtiofs_devq *q)
 {
-	if (!(q->dev->opts.flags & VIRTIOFS_DEVICE_LATENCY))
+	if (!(q->dev->opts.flags & VIRTIOFS_DEVICE_LATENCY) ||
+	    q == q->dev->notes.q)
 		return 0;
 	q->latency = calloc(OPCODES, sizeof(*q->latency));
 	return q->latency ? 0 : -ENOMEM;
@@ -62,11 +63,15 @@ static int check_queue(const struct virtiofs_device *dev, uint32_t queue)
 {
 	if (queue < dev->queue_cnt || queue == VIRTIOFS_QUEUE_ALL)
 		return 0;
+	if (queue == VIRTIOFS_QUEUE_NOTIFY && dev->notes.q)
+		return 0;
 	return vtfs_fail(-EINVAL, "queue %u: no such queue", queue);
 }
 
 static bool is_meant(const struct virtiofs_devq *q, uint32_t queue)
 {
+	if (q == q->dev->notes.q && queue == VIRTIOFS_QUEUE_NOTIFY)
+		return true;
 	return queue == VIRTIOFS_QUEUE_ALL || queue == q->index;
 }
 
@@ -78,7 +83,7 @@ int virtiofs_device_stats(const struct virtiofs_device *dev, uint32_t queue,
 
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		if (is_meant(&dev->queues[i], queue))
 			sum_queue(&sum, &dev->queues[i]);
 	return vtfs_stats_copy(ret, &sum, sizeof(sum), "queue_stats");

@@ -7,9 +7,8 @@
 
 #include <errno.h>
 
-/* Peer faults are counted, and the first of a queue is logged. */
-static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
-		      const char *what)
+void vtfs_devq_fault(struct virtiofs_devq *q, uint64_t *counter,
+		     const char *what)
 {
 	vtfs_stat_add(counter, 1);
 	if (q->logged)
@@ -22,7 +21,7 @@ static void log_fault(struct virtiofs_devq *q, uint64_t *counter,
 
 int vtfs_devq_ring_fault(struct virtiofs_devq *q)
 {
-	log_fault(q, &q->taking.ring_faults, "a broken ring");
+	vtfs_devq_fault(q, &q->taking.ring_faults, "a broken ring");
 	__atomic_store_n(&q->broken, 1, __ATOMIC_SEQ_CST);
 	vtfs_device_wake(q->dev);
 	return 0;
@@ -70,8 +69,8 @@ static void judge(struct virtiofs_devq *q, struct vtfs_slot *s)
 	if (q->index == VIRTIOFS_QUEUE_HIPRIO)
 		s->req.flags |= VIRTIOFS_REQ_HIPRIO;
 	if (is_hiprio_op(s) != (q->index == VIRTIOFS_QUEUE_HIPRIO))
-		log_fault(q, &q->taking.misrouted,
-			  "a request on a wrong queue");
+		vtfs_devq_fault(q, &q->taking.misrouted,
+				"a request on a wrong queue");
 	if (s->op && s->op->opcode == FUSE_INIT)
 		return;
 	if (!__atomic_load_n(&dev->open, __ATOMIC_ACQUIRE))
@@ -86,9 +85,11 @@ static void count_faults(struct virtiofs_devq *q, const struct vtfs_slot *s,
 	if (s->verdict == VTFS_VERDICT_REQUEST)
 		return;
 	if (chain_fault)
-		log_fault(q, &q->taking.chain_faults, "a chain outside memory");
+		vtfs_devq_fault(q, &q->taking.chain_faults,
+				"a chain outside memory");
 	else
-		log_fault(q, &q->taking.frame_faults, "a malformed request");
+		vtfs_devq_fault(q, &q->taking.frame_faults,
+				"a malformed request");
 	if (s->verdict == VTFS_VERDICT_DROP)
 		vtfs_stat_add(&q->taking.dropped, 1);
 }

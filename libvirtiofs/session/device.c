@@ -15,6 +15,7 @@
 #define DISPATCH       256u
 #define INTERRUPTS     64u
 #define INTERRUPTS_MAX 4096u
+#define NOTIFICATIONS  64u
 
 #define FEATURES_KNOWN                                                         \
 	(VIRTIOFS_F_INDIRECT_DESC | VIRTIOFS_F_EVENT_IDX |                     \
@@ -63,6 +64,8 @@ static void set_defaults(struct virtiofs_device_opts *o)
 		o->dispatch_max = DISPATCH;
 	if (!o->features)
 		o->features = VIRTIOFS_FEATURES_DEFAULT;
+	if (!o->notify_backlog)
+		o->notify_backlog = NOTIFICATIONS;
 }
 
 static int check_opts(const struct virtiofs_device_opts *o)
@@ -86,6 +89,11 @@ static int check_opts(const struct virtiofs_device_opts *o)
 	if (o->interrupts_max > INTERRUPTS_MAX)
 		return vtfs_fail(-EINVAL, "interrupts_max %u is above %u",
 				 o->interrupts_max, INTERRUPTS_MAX);
+	if (o->notify_buf_size && (o->notify_buf_size < VTFS_NOTIFY_BUF_MIN ||
+				   o->notify_buf_size > VTFS_NOTIFY_BUF_MAX))
+		return vtfs_fail(-EINVAL, "notify_buf_size %u, not %u to %u",
+				 o->notify_buf_size, VTFS_NOTIFY_BUF_MIN,
+				 VTFS_NOTIFY_BUF_MAX);
 	if (o->flags & ~FLAGS_KNOWN)
 		return vtfs_fail(-EINVAL, "unknown device flags 0x%x",
 				 o->flags & ~FLAGS_KNOWN);
@@ -132,9 +140,10 @@ static int set_opts(struct virtiofs_device *dev,
 
 static void free_parts(struct virtiofs_device *dev)
 {
-	for (unsigned i = 0; i < dev->queue_cnt; i++)
+	for (unsigned i = 0; i < dev->all_cnt; i++)
 		vtfs_devq_fini(&dev->queues[i]);
 	free(dev->queues);
+	vtfs_notes_fini(dev);
 	vtfs_device_fini_fds(dev);
 	vtfs_peermem_put(dev->mem);
 	vtfs_pending_fini(&dev->pending);
@@ -145,7 +154,8 @@ static void free_parts(struct virtiofs_device *dev)
 
 static int init_queues(struct virtiofs_device *dev)
 {
-	unsigned cnt = dev->opts.num_request_queues + 1;
+	unsigned queues = dev->opts.num_request_queues + 1;
+	unsigned cnt = queues + (dev->opts.notify_buf_size != 0);
 	size_t len = cnt * sizeof(*dev->queues);
 	int r = 0;
 
@@ -153,9 +163,12 @@ static int init_queues(struct virtiofs_device *dev)
 	if (!dev->queues)
 		return -ENOMEM;
 	memset(dev->queues, 0, len);
+	dev->queue_cnt = queues;
+	if (cnt > queues)
+		dev->notes.q = &dev->queues[queues];
 	for (unsigned i = 0; i < cnt && r >= 0; i++) {
 		r = vtfs_devq_init(&dev->queues[i], dev, i);
-		dev->queue_cnt++;
+		dev->all_cnt++;
 	}
 	return r;
 }
@@ -202,6 +215,7 @@ int virtiofs_device_new(struct virtiofs_device **ret,
 	dev->ep = dev->wake = dev->stop_fd = -1;
 	pthread_mutex_init(&dev->runs_lock, NULL);
 	pthread_mutex_init(&dev->misses.lock, NULL);
+	vtfs_notes_init(dev);
 	r = build(dev, ops, opts);
 	if (r < 0) {
 		virtiofs_transport_free(t);
@@ -273,7 +287,7 @@ void virtiofs_device_free(struct virtiofs_device *dev)
 	if (!dev)
 		return;
 	drop_barrier(dev);
-	for (unsigned i = 0; i < dev->queue_cnt; i++) {
+	for (unsigned i = 0; i < dev->all_cnt; i++) {
 		drop_queue(&dev->queues[i]);
 		free_queue(&dev->queues[i]);
 	}
@@ -365,6 +379,7 @@ static int serve_all(struct virtiofs_device *dev)
 		done += n;
 	} while (n && done < dev->opts.dispatch_max);
 	dev->more = arm_all(dev);
+	dev->more |= vtfs_notes_flush(dev);
 	return (int)done;
 }
 

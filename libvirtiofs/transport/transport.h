@@ -42,7 +42,6 @@
 #include "transport/doorbell.h"
 
 /* Virtio bits that every session knows about (virtio 1.4, 6). */
-#define VTFS_F_NOTIFICATION    (1ULL << 0) /* virtio-fs: queue 1 notifies */
 #define VTFS_F_ACCESS_PLATFORM (1ULL << 33)
 
 /* Addresses for which the session found no memory to access so: VTFS_MAP_. */
@@ -75,6 +74,12 @@ struct vtfs_queue_setup {
 #define VTFS_CONFIG_TAG	   0u
 #define VTFS_CONFIG_QUEUES 36u
 #define VTFS_CONFIG_LEN	   40u
+#define VTFS_CONFIG_NOTIFY 40u
+#define VTFS_CONFIG_MAX	   44u /* with notify_buf_size */
+/* The sizes that make sense: more than any fixed message, and not all of the
+ * driver's memory. */
+#define VTFS_NOTIFY_BUF_MIN 64u
+#define VTFS_NOTIFY_BUF_MAX (16u << 20)
 
 struct vtfs_dev_sink;
 struct vtfs_dev_sink_ops {
@@ -83,8 +88,9 @@ struct vtfs_dev_sink_ops {
 	/* The driver's choice, a subset of what was offered and with VERSION_1:
 	 * the transport checks both with vtfs_features_check(). */
 	void (*accept)(struct vtfs_dev_sink *s, uint64_t features);
-	unsigned (*queue_cnt)(
-	    struct vtfs_dev_sink *s); /* virtqueues, hiprio too */
+	/* Virtqueues: hiprio too, and the notification queue if it is offered,
+	 * whatever the driver takes. */
+	unsigned (*queue_cnt)(struct vtfs_dev_sink *s);
 	uint32_t (*queue_max)(struct vtfs_dev_sink *s); /* largest num */
 	/* [off, off + len) of the config space; bytes beyond it are 0. */
 	void (*config)(struct vtfs_dev_sink *s, void *buf, size_t len,

@@ -359,30 +359,47 @@ static void pull(struct liar_req *req, const struct vtfs_chain *ch)
 	req->len = at - sizeof(req->in);
 }
 
-int liar_pop(struct liar *l, unsigned vq, struct liar_req *req)
+/* The next chain of a queue, with its room. */
+static int pop(struct liar *l, unsigned vq, struct liar_req *req,
+	       struct vtfs_chain *ch)
 {
-	struct vtfs_chain ch;
-	int r;
+	int r = vtfs_vq_dev_pop(l->q[vq].vq, l->table, ch);
 
-	if (!l->q[vq].vq)
-		return 0;
-	r = vtfs_vq_dev_pop(l->q[vq].vq, l->table, &ch);
 	assert_true(r >= 0);
 	if (!r)
 		return 0;
-	assert_int_equal(ch.fault, 0);
-	assert_true(ch.readable_len >= sizeof(req->in));
+	assert_int_equal(ch->fault, 0);
 	memset(req, 0, sizeof(*req));
 	req->vq = vq;
-	req->id = ch.id;
-	req->ring_cnt = ch.ring_cnt;
+	req->id = ch->id;
+	req->ring_cnt = ch->ring_cnt;
+	assert_true(ch->writable_cnt <= 64);
+	req->room_cnt = ch->writable_cnt;
+	req->room_len = ch->writable_len;
+	memcpy(req->room, ch->iov + ch->readable_cnt,
+	       ch->writable_cnt * sizeof(*req->room));
+	return 1;
+}
+
+int liar_pop_buffer(struct liar *l, unsigned vq, struct liar_req *req)
+{
+	struct vtfs_chain ch;
+	int r = pop(l, vq, req, &ch);
+
+	if (r)
+		assert_int_equal(ch.readable_cnt, 0);
+	return r;
+}
+
+int liar_pop(struct liar *l, unsigned vq, struct liar_req *req)
+{
+	struct vtfs_chain ch;
+
+	if (!l->q[vq].vq || !pop(l, vq, req, &ch))
+		return 0;
+	assert_true(ch.readable_len >= sizeof(req->in));
 	pull(req, &ch);
 	assert_int_equal(req->in.len, ch.readable_len);
-	assert_true(ch.writable_cnt <= 64);
-	req->room_cnt = ch.writable_cnt;
-	req->room_len = ch.writable_len;
-	memcpy(req->room, ch.iov + ch.readable_cnt,
-	       ch.writable_cnt * sizeof(*req->room));
 	return 1;
 }
 
@@ -467,10 +484,12 @@ int liar_start(struct liar *l, struct virtiofs_client *c)
 	static struct liar_req req;
 	struct fuse_init_out out;
 	int r = virtiofs_client_start(c, NULL);
+	unsigned vq;
 
 	if (r != -EAGAIN)
 		return r;
-	assert_int_equal(liar_pop(l, 1, &req), 1);
+	vq = l->features & VIRTIOFS_F_NOTIFICATION ? 2 : 1;
+	assert_int_equal(liar_pop(l, vq, &req), 1);
 	assert_int_equal(req.in.opcode, FUSE_INIT);
 	liar_init_reply(&out, &req);
 	liar_reply(l, &req, 0, &out, sizeof(out));

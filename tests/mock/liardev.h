@@ -81,6 +81,8 @@ struct liar_req {
 
 /* 1 and the next request of queue vq, 0 none. */
 int liar_pop(struct liar *l, unsigned vq, struct liar_req *req);
+/* The same for what has no readable part: a notification's buffer. */
+int liar_pop_buffer(struct liar *l, unsigned vq, struct liar_req *req);
 /* Write n bytes at off of the room. */
 void liar_write(struct liar_req *req, size_t off, const void *p, size_t n);
 /* Give it back with that used length. */

@@ -339,6 +339,10 @@ void raw_setup(struct raw *raw, uint64_t num)
 
 	raw_accept(raw, raw->features);
 	give_table(raw);
+	/* Not taken: the last number is nobody's. */
+	if (raw->sink->ops->offered(raw->sink) & ~raw->features &
+	    VIRTIOFS_F_NOTIFICATION)
+		cnt--;
 	for (unsigned i = 0; i < cnt && i < RAW_QUEUES; i++) {
 		raw_queue_init(raw, i, (unsigned)num);
 		raw_start(raw, i);

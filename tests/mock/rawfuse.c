@@ -89,6 +89,8 @@ void program_start(struct program *p, uint64_t features)
 	    .forget_budget = p->forget_budget,
 	    .interrupts_max = p->interrupts_max,
 	    .dispatch_max = p->dispatch_max,
+	    .notify_buf_size = p->notify_buf_size,
+	    .notify_backlog = p->notify_backlog,
 	    .log = on_log,
 	    .log_data = p,
 	};
@@ -111,10 +113,11 @@ static void send_init(struct program *p)
 	    .flags = 0x7fffffff,
 	    .flags2 = 0xffffffff,
 	};
+	unsigned vq = p->raw.features & VIRTIOFS_F_NOTIFICATION ? 2 : 1;
 
-	send_frame(p, 1, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
+	send_frame(p, vq, CELLS - 1, FUSE_INIT, &in, sizeof(in), 80);
 	program_run(p);
-	assert_int_equal(reply_of(p, 1, CELLS - 1), 0);
+	assert_int_equal(reply_of(p, vq, CELLS - 1), 0);
 	p->cnt = 0;
 }
 

@@ -36,6 +36,7 @@ struct program {
 	unsigned queues;
 	unsigned num;
 	uint32_t hiprio_interval, forget_budget, interrupts_max, dispatch_max;
+	uint32_t notify_buf_size, notify_backlog;
 	void (*on_request)(struct program *p, struct virtiofs_req *req);
 	void (*on_init)(struct fuse_init_out *out);
 	void (*on_forget)(struct program *p);

@@ -217,10 +217,10 @@ static void config_is_not_read_beyond_what_was_negotiated(void **state)
 {
 	struct fix *f = *state;
 
-	f->l.offered |= VTFS_F_NOTIFICATION;
+	f->l.offered |= VIRTIOFS_F_NOTIFICATION;
 	assert_int_equal(start(f), 0);
 	assert_int_equal(f->l.config_end, 40);
-	assert_int_equal(f->l.features & VTFS_F_NOTIFICATION, 0);
+	assert_int_equal(f->l.features & VIRTIOFS_F_NOTIFICATION, 0);
 }
 
 /* covers: CFG-DRV-01 */

@@ -111,7 +111,7 @@ static void what_is_offered_can_be_honoured(void **state)
 	/* INDIRECT_DESC, EVENT_IDX and VERSION_1, none of which needs another;
 	 * no notification queue, which is bit 0. */
 	assert_int_equal(offered, 1ULL << 28 | 1ULL << 29 | 1ULL << 32);
-	assert_int_equal(VTFS_F_NOTIFICATION, 1);
+	assert_int_equal(VIRTIOFS_F_NOTIFICATION, 1);
 	free_program(p);
 }
 

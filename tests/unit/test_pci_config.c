@@ -153,7 +153,7 @@ static void structures_are_announced(void **state)
 	assert_int_equal(only_cap(b, 2).len, 20);
 	assert_int_equal(only_cap(b, 5).len, 20);
 	assert_int_equal(find_cap(b, 0, 8), 0);
-	bus_restart(b, 4, 1024, REC_OFFERED | VTFS_F_NOTIFICATION);
+	bus_restart(b, 4, 1024, REC_OFFERED | VIRTIOFS_F_NOTIFICATION);
 	assert_int_equal(only_cap(b, 4).length, 44);
 }
 

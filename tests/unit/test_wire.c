@@ -55,7 +55,7 @@ static void file_system_device(void **state)
 	unsigned char image[44];
 
 	assert_int_equal(VTFS_FS_DEVICE_ID, 26);
-	assert_true(VTFS_F_NOTIFICATION == 1);
+	assert_true(VIRTIOFS_F_NOTIFICATION == 1);
 	assert_int_equal(offsetof(struct vtfs_fs_config, tag), 0);
 	assert_int_equal(offsetof(struct vtfs_fs_config, num_request_queues),
 			 36);

@@ -93,7 +93,7 @@ static void add_flr(struct vtfs_pcifn *fn)
 
 static uint32_t device_config_len(const struct vtfs_pcifn *fn)
 {
-	if (fn->sink->ops->offered(fn->sink) & VTFS_F_NOTIFICATION)
+	if (fn->sink->ops->offered(fn->sink) & VIRTIOFS_F_NOTIFICATION)
 		return sizeof(struct vtfs_fs_config);
 	return offsetof(struct vtfs_fs_config, notify_buf_size);
 }
