@@ -70,6 +70,8 @@ static int connect_client(struct mount *m)
 	copts.flags |= VIRTIOFS_CLIENT_RAW_INIT;
 	copts.log_level = LOG_WARNING;
 	copts.log = on_log;
+	copts.notify = virtiofs_bridge_notify;
+	copts.notify_data = &m->b;
 	if (virtiofs_transport_open_client(&t, m->opts->session.uri) < 0)
 		return fail(m, "open");
 	if (virtiofs_client_new(&m->c, t, &copts) < 0)
@@ -114,7 +116,7 @@ static void *serve(void *data)
 	return NULL;
 }
 
-static int start_thread(struct mount *m)
+static int start_thread(struct mount *m, unsigned queue)
 {
 	struct server *s = malloc(sizeof(*s));
 	int r;
@@ -122,7 +124,7 @@ static int start_thread(struct mount *m)
 	if (!s)
 		return -ENOMEM;
 	s->m = m;
-	s->queue = m->thread_cnt + 1;
+	s->queue = queue;
 	r = pthread_create(&m->threads[m->thread_cnt], NULL, serve, s);
 	if (r)
 		free(s);
@@ -131,22 +133,27 @@ static int start_thread(struct mount *m)
 	return -r;
 }
 
-/* Signals are for the main thread. */
+/* One for each queue, and one for notifications if the server has any. Signals
+ * are for the main thread. */
 static int start_threads(struct mount *m)
 {
+	struct virtiofs_client_info info = {.size = sizeof(info)};
 	unsigned cnt = virtiofs_bridge_queues(m->b);
 	sigset_t all, old;
 	int r = 0;
 
 	m->result = 1;
 	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	m->threads = calloc(cnt, sizeof(*m->threads));
+	m->threads = calloc(cnt + 1, sizeof(*m->threads));
 	if (m->ended_fd < 0 || !m->threads)
 		r = -ENOMEM;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (r == 0 && m->thread_cnt < cnt)
-		r = start_thread(m);
+		r = start_thread(m, m->thread_cnt + 1);
+	virtiofs_client_get_info(m->c, &info);
+	if (r == 0 && info.notify_buf_size)
+		r = start_thread(m, 0);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r < 0)
 		msg_error(r, "cannot start %u threads", cnt);

@@ -33,7 +33,8 @@ struct virtiofs_bridge_opts {
  *
  * Waits for the kernel's INIT and the server's answer: when this returns 0,
  * the mount is live. What takes no part in a virtqueue (splice, passthrough,
- * DAX, notifications) is not negotiated. -EINVAL a client without RAW_INIT;
+ * DAX) is not negotiated, nor what needs notifications, unless the client has
+ * them: virtiofs_bridge_notify(). -EINVAL a client without RAW_INIT;
  * -EPROTO no INIT came; what virtiofs_client_start and the server say.
  */
 VIRTIOFS_API int virtiofs_bridge_new(struct virtiofs_bridge **ret,
@@ -48,14 +49,27 @@ VIRTIOFS_API void virtiofs_bridge_free(struct virtiofs_bridge *b);
 VIRTIOFS_API unsigned virtiofs_bridge_queues(const struct virtiofs_bridge *b);
 /*
  * Serve request queue number queue, from 1 on, each in a thread of its own;
- * the thread of queue 1 also dispatches the client. 0 once unmounted;
+ * the thread of queue 1 also dispatches the client. Queue 0: pass the server's
+ * notifications on, in one more thread. 0 once unmounted;
  * -ESHUTDOWN stopped; -ECONNABORTED somebody aborted the connection; or what
  * /dev/fuse said. A device that is lost is no end: requests get EIO until
  * the mount has gone, and then this is -ENOTCONN.
  */
 VIRTIOFS_API int virtiofs_bridge_run(struct virtiofs_bridge *b, unsigned queue);
-/* Every run returns, now and later. From any thread or signal handler. */
+/* Every run returns, now and later; those of request queues once that of queue
+ * 0 has, which may have to wait for them. From any thread or signal handler. */
 VIRTIOFS_API void virtiofs_bridge_stop(struct virtiofs_bridge *b);
+
+struct virtiofs_notification;
+/*
+ * For a mount that the server may notify: the client's opts.notify; its
+ * notify_data is the address of a struct virtiofs_bridge *, NULL until
+ * virtiofs_bridge_new() has set it, which outlives the client. Then run queue 0
+ * too. What the kernel does not know (a node it has not looked up, a code) is
+ * ignored, and so is RESEND.
+ */
+VIRTIOFS_API void virtiofs_bridge_notify(const struct virtiofs_notification *n,
+					 void *data);
 
 /*
  * Mount /dev/fuse at dir: with mount(2) if the caller is root, else with the

@@ -15,7 +15,7 @@
 #include "base/shared.h"
 #include "session/client.h"
 
-enum { EV_FUSE, EV_QUEUE, EV_CLIENT, EV_STOP };
+enum { EV_FUSE, EV_QUEUE, EV_CLIENT, EV_STOP, EV_GONE };
 
 /* ---- options ---- */
 
@@ -190,6 +190,8 @@ static int bridge_open(struct virtiofs_bridge *b, int fuse_fd)
 	if (r >= 0)
 		r = start_client(b->c);
 	if (r >= 0)
+		r = vtfs_bridge_notify_open(b);
+	if (r >= 0)
 		r = vtfs_bridge_init(b, fuse_fd);
 	if (r >= 0)
 		r = virtiofs_client_get_info(b->c, &info);
@@ -218,7 +220,7 @@ int virtiofs_bridge_new(struct virtiofs_bridge **ret, struct virtiofs_client *c,
 		return vtfs_fail(-ENOMEM, "bridge");
 	}
 	b->c = c;
-	b->stop_fd = -1;
+	b->stop_fd = b->gone_fd = b->note_ep_fd = -1;
 	r = take_opts(b, opts);
 	if (r >= 0)
 		r = bridge_open(b, fuse_fd);
@@ -244,6 +246,7 @@ void virtiofs_bridge_free(struct virtiofs_bridge *b)
 	/* In use: it goes with the client. */
 	if (b->region.addr)
 		virtiofs_client_unmap_region(b->c, &b->region);
+	vtfs_bridge_notify_close(b);
 	if (b->stop_fd >= 0)
 		close(b->stop_fd);
 	free(b->queues);
@@ -284,6 +287,18 @@ static unsigned wait_events(struct vtfs_bridge_queue *q, bool sleep)
 	return set;
 }
 
+/* May this thread leave? Not while another may wait in the kernel for what it
+ * serves; it is told then. */
+static bool may_leave(struct vtfs_bridge_queue *q)
+{
+	struct virtiofs_bridge *b = q->b;
+
+	if (!__atomic_load_n(&b->hearing, __ATOMIC_SEQ_CST))
+		return true;
+	vtfs_fd_forget(q->ep_fd, b->stop_fd);
+	return watch(q, b->gone_fd, EPOLLIN, EV_GONE) < 0;
+}
+
 static int serve(struct vtfs_bridge_queue *q)
 {
 	bool more = true, room;
@@ -292,7 +307,7 @@ static int serve(struct vtfs_bridge_queue *q)
 	while (!r) {
 		unsigned ev = wait_events(q, !more);
 
-		if (ev & 1u << EV_STOP)
+		if (ev & 1u << EV_GONE || (ev & 1u << EV_STOP && may_leave(q)))
 			return vtfs_load_acquire(&q->b->end);
 		if (ev & 1u << EV_CLIENT)
 			virtiofs_client_dispatch(q->b->c);
@@ -313,10 +328,10 @@ int virtiofs_bridge_run(struct virtiofs_bridge *b, unsigned queue)
 {
 	int r;
 
-	if (queue < 1 || queue > b->queue_cnt)
+	if (queue > b->queue_cnt)
 		return vtfs_fail(-EINVAL, "queue %u of %u", queue,
 				 b->queue_cnt);
-	r = serve(&b->queues[queue - 1]);
+	r = queue ? serve(&b->queues[queue - 1]) : vtfs_bridge_hear(b);
 	end(b, r);
 	if (r == -ESHUTDOWN)
 		return vtfs_fail(r, "the bridge was stopped");

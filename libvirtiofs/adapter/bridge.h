@@ -29,6 +29,10 @@
  * INTERRUPT again. Only the clone that read the target takes that answer, so
  * it is given to all.
  *
+ * A NOTIFY_REPLY has the number that the server gave it, which may be any: it
+ * is listed under one of its own, with a bit that the kernel's numbers have
+ * not.
+ *
  * The region belongs to the client: what is in flight when the bridge goes is
  * the device's until the client goes.
  *
@@ -49,6 +53,7 @@
 #define BRIDGE_BUFS  65u  /* per queue, at most: one is for reading */
 #define BRIDGE_NONE  UINT32_MAX
 #define BRIDGE_BATCH 32u
+#define BRIDGE_REPLY (1ULL << 62) /* in the number of a NOTIFY_REPLY */
 
 /* A frame: a private copy of its beginning, and where the rest is. */
 struct vtfs_bridge_frame {
@@ -86,6 +91,7 @@ struct vtfs_bridge_queue {
 	uint32_t parked_buf;
 	bool is_parked;
 	struct vtfs_bridge_req *reqs;
+	uint64_t replies; /* NOTIFY_REPLYs that were passed */
 	uint32_t free_req;
 	uint32_t *heads; /* of lists by hash */
 	uint32_t hash_mask;
@@ -105,8 +111,20 @@ struct virtiofs_bridge {
 	uint64_t init_unique; /* 0: no INIT came */
 	struct fuse_init_out init_out;
 	int stop_fd;
-	int end; /* any, atomic: 1, or why it stopped */
+	int end;	  /* any, atomic: 1, or why it stopped */
+	uint32_t hearing; /* any, atomic: a thread passes notifications on */
+	int gone_fd;	  /* it does no more */
+	int note_ep_fd;	  /* what it sleeps on */
+	bool note_taken;  /* where the client's queue is watched */
 };
+
+/* bridge_notify.c */
+/* Does the device say anything, and the client pass it on to a bridge? */
+bool vtfs_bridge_hears(const struct virtiofs_bridge *b);
+int vtfs_bridge_notify_open(struct virtiofs_bridge *b);
+void vtfs_bridge_notify_close(struct virtiofs_bridge *b);
+/* Until the end, which it returns. */
+int vtfs_bridge_hear(struct virtiofs_bridge *b);
 
 /* bridge_init.c: the kernel's INIT to the server; */
 int vtfs_bridge_init(struct virtiofs_bridge *b, int fuse_fd);

@@ -156,9 +156,19 @@ static int place_room(struct vtfs_bridge_queue *q,
 
 /* ---- from the kernel ---- */
 
+/* What it is listed under. */
+static uint64_t number_of(struct vtfs_bridge_queue *q,
+			  const struct vtfs_bridge_frame *f)
+{
+	if (f->h.opcode != FUSE_NOTIFY_REPLY)
+		return f->h.unique;
+	q->replies += 2;
+	return q->replies | BRIDGE_REPLY;
+}
+
 static void pass(struct vtfs_bridge_queue *q, const struct vtfs_bridge_frame *f)
 {
-	struct vtfs_bridge_req *req = req_new(q, f->h.unique);
+	struct vtfs_bridge_req *req = req_new(q, number_of(q, f));
 	struct virtiofs_op *op = q->op;
 	int r;
 
@@ -166,12 +176,16 @@ static void pass(struct vtfs_bridge_queue *q, const struct vtfs_bridge_frame *f)
 	r = place_room(q, f, req);
 	if (r < 0) {
 		vtfs_bridge_answer(q->fuse_fd, f->h.unique, r, NULL);
-		req_end(q, req_find(q, f->h.unique));
+		req_end(q, req_find(q, req->unique));
 		/* Still ours, for the next frame. */
 		op->data_cnt = op->room_cnt = 0;
 		return;
 	}
-	op->user_data = f->h.unique;
+	if (f->h.opcode == FUSE_NOTIFY_REPLY) {
+		op->notify_unique = f->h.unique;
+		req->answered = true; /* it wants none */
+	}
+	op->user_data = req->unique;
 	op->nodeid = f->h.nodeid;
 	op->opcode = f->h.opcode;
 	op->flags = VIRTIOFS_OP_CREDS;
@@ -272,6 +286,15 @@ static void unpark(struct vtfs_bridge_queue *q)
 	submit(q);
 }
 
+static void pass_or_park(struct vtfs_bridge_queue *q,
+			 const struct vtfs_bridge_frame *f)
+{
+	if (can_pass(q))
+		pass(q, f);
+	else
+		park(q, f);
+}
+
 static void take_frame(struct vtfs_bridge_queue *q,
 		       const struct vtfs_bridge_frame *f)
 {
@@ -286,19 +309,21 @@ static void take_frame(struct vtfs_bridge_queue *q,
 		take_interrupt(q, f);
 		break;
 	case FUSE_NOTIFY_REPLY:
-		break; /* nobody asked */
+		if (vtfs_bridge_hears(q->b))
+			pass_or_park(q, f);
+		break;
 	case FUSE_INIT:
 		vtfs_bridge_answer(q->fuse_fd, f->h.unique, -EIO, NULL);
 		break; /* it has been */
 	case FUSE_POLL:
-		/* Nothing would tell who waits that the file is ready. */
-		vtfs_bridge_answer(q->fuse_fd, f->h.unique, -ENOSYS, NULL);
+		if (vtfs_bridge_hears(q->b))
+			pass_or_park(q, f);
+		else /* Nothing would tell who waits that it is ready. */
+			vtfs_bridge_answer(q->fuse_fd, f->h.unique, -ENOSYS,
+					   NULL);
 		break;
 	default:
-		if (can_pass(q))
-			pass(q, f);
-		else
-			park(q, f);
+		pass_or_park(q, f);
 	}
 }
 

@@ -12,17 +12,18 @@
 
 /*
  * Not offered to the server. The client leaves out what is about descriptors
- * (splice, passthrough, io_uring). DAX needs the device's memory window, and
- * the rest notifications, which have no queue. FUSE_REQUEST_TIMEOUT stays: the
+ * (splice, passthrough, io_uring). DAX needs the device's memory window, RESEND
+ * would send again what the device has. FUSE_REQUEST_TIMEOUT stays: the
  * kernel keeps that time, and what a request waits in a ring is the server's
  * to answer for. FUSE_ABORT_ERROR is about what reads /dev/fuse, and that is
  * the bridge.
  */
 #define NEVER                                                                  \
-	((uint64_t)(FUSE_MAP_ALIGNMENT | FUSE_EXPLICIT_INVAL_DATA |            \
-		    FUSE_ABORT_ERROR) |                                        \
-	 FUSE_HAS_INODE_DAX | FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND |         \
-	 VTFS_FUSE_NEVER_FLAGS)
+	((uint64_t)(FUSE_MAP_ALIGNMENT | FUSE_ABORT_ERROR) |                   \
+	 FUSE_HAS_INODE_DAX | FUSE_HAS_RESEND | VTFS_FUSE_NEVER_FLAGS)
+/* Only where the server can notify. */
+#define WITH_NOTIFICATIONS                                                     \
+	((uint64_t)FUSE_EXPLICIT_INVAL_DATA | FUSE_HAS_EXPIRE_ONLY)
 
 #define INIT_WAIT_MS 10000
 
@@ -55,6 +56,8 @@ static int read_init(int fuse_fd, struct init_frame *f)
 static uint64_t masked(const struct virtiofs_bridge *b, uint64_t flags)
 {
 	flags &= ~NEVER;
+	if (!vtfs_bridge_hears(b))
+		flags &= ~WITH_NOTIFICATIONS;
 	if (!(b->opts.flags & VIRTIOFS_BRIDGE_DEFAULT_PERMISSIONS))
 		flags &= ~FUSE_ALLOW_IDMAP;
 	return flags;
