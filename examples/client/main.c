@@ -30,6 +30,8 @@ int main(int argc, char **argv)
 	r = options_parse(argc, argv, &opts);
 	if (r <= 0)
 		return r < 0 ? 1 : flush_output(0);
+	if (!opts.session.uri)
+		return flush_output(opts.command->run(NULL, &opts.args));
 	/* It connects when it is in the background. */
 	if (!opts.command->run)
 		return mount_run(&opts);

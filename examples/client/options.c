@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bind.h"
 #include "msg.h"
 
 #define TIMEOUT_DEFAULT_S 30
@@ -29,8 +30,15 @@ static const struct command commands[] = {
 	{"mount", "fo:", 1, 1, NULL, "mount DIR [-f] [-o OPTION[,OPTION]...]"},
 };
 
+/* Those have no URI. */
+static const struct command alone[] = {
+	{"bind", "", 1, 1, cmd_bind, "bind PCI-ADDRESS"},
+	{"unbind", "", 1, 1, cmd_unbind, "unbind PCI-ADDRESS"},
+};
+
 enum { OPT_TAG = 256, OPT_QUEUES, OPT_QUEUE_SIZE, OPT_TIMEOUT, OPT_PACKED,
-       OPT_IN_ORDER, OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_STATS, OPT_HELP, OPT_VERSION };
+       OPT_IN_ORDER, OPT_NO_EVENT_IDX, OPT_NO_INDIRECT, OPT_POLL, OPT_STATS,
+       OPT_HELP, OPT_VERSION };
 
 static const struct option global_opts[] = {
 	{"tag", required_argument, NULL, OPT_TAG},
@@ -41,6 +49,7 @@ static const struct option global_opts[] = {
 	{"in-order", no_argument, NULL, OPT_IN_ORDER},
 	{"no-event-idx", no_argument, NULL, OPT_NO_EVENT_IDX},
 	{"no-indirect", no_argument, NULL, OPT_NO_INDIRECT},
+	{"poll", no_argument, NULL, OPT_POLL},
 	{"stats", no_argument, NULL, OPT_STATS},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -69,8 +78,10 @@ static const struct option command_opts[] = {
 static const char help_text[] =
     "Read and change a virtio-fs file system without a guest.\n"
     "\n"
-    "URI names the device, as vhost-user:PATH does for the socket of a\n"
-    "daemon. PATHs, REMOTE, SOURCE and DEST are inside the share; they\n"
+    "URI names the device: vhost-user:PATH or vfio-user:PATH for the socket\n"
+    "of a daemon, vdpa:/dev/vhost-vdpa-N, or vfio:0000:BB:DD.F for a PCI\n"
+    "function that vfio-pci has. PATHs, REMOTE, SOURCE and DEST are inside the "
+    "share; they\n"
     "start at its root.\n"
     "\n"
     "Commands:\n"
@@ -90,6 +101,8 @@ static const char help_text[] =
     "  df      space (-h short sizes, -i inodes)\n"
     "  mount   at a directory of this host, until it is unmounted (-f: stay\n"
     "          in the foreground, -o: options as of mount)\n"
+    "  bind    give a PCI function to vfio-pci, for vfio:; as root\n"
+    "  unbind  give it back to its own driver\n"
     "\n"
     "get and put do as cp: onto a name that does not exist the copy becomes\n"
     "that name, onto a directory it goes inside. A file appears when it is\n"
@@ -106,6 +119,7 @@ static const char help_text[] =
     "  --in-order         accept answers in the order of the requests only\n"
     "  --no-event-idx     do without event indices\n"
     "  --no-indirect      do without indirect descriptors\n"
+    "  --poll             look for replies: the device need not interrupt\n"
     "  --stats            say at the end how many requests went by each queue\n"
     "                     and how long they took\n"
     "  --help, --version\n"
@@ -125,6 +139,8 @@ static int print_help(void)
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		printf("%s " PROGRAM " [OPTION]... URI %s\n",
 		       i ? "  or: " : "Usage:", commands[i].usage);
+	for (i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
+		printf("  or:  " PROGRAM " %s\n", alone[i].usage);
 	fputs(help_text, stdout);
 	return 0;
 }
@@ -211,6 +227,9 @@ static int parse_option(int c, struct session_opts *session)
 	case OPT_NO_INDIRECT:
 		opts->features &= ~VIRTIOFS_F_INDIRECT_DESC;
 		return 0;
+	case OPT_POLL:
+		opts->flags |= VIRTIOFS_CLIENT_POLL;
+		return 0;
 	case OPT_STATS:
 		opts->flags |= VIRTIOFS_CLIENT_LATENCY;
 		return 0;
@@ -260,6 +279,16 @@ static const struct command *find_command(const char *name)
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
+	return NULL;
+}
+
+static const struct command *find_alone(const char *name)
+{
+	size_t i;
+
+	for (i = 0; name && i < sizeof(alone) / sizeof(alone[0]); i++)
+		if (strcmp(alone[i].name, name) == 0)
+			return &alone[i];
 	return NULL;
 }
 
@@ -337,6 +366,10 @@ int options_parse(int argc, char **argv, struct options *ret)
 	r = parse_global(argc, argv, &ret->session);
 	if (r <= 0)
 		return r;
+	ret->command = find_alone(argv[optind]);
+	if (ret->command)
+		return parse_command(ret->command, argc - optind, argv + optind,
+				     &ret->args);
 	if (optind + 2 > argc) {
 		msg_error(0,
 			  optind == argc ? "missing URI" : "missing command");

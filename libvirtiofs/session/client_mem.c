@@ -123,6 +123,13 @@ int vtfs_client_unshare(struct virtiofs_client *c)
 	return 0;
 }
 
+static int alloc(struct virtiofs_client *c, size_t len, struct vtfs_share *ret)
+{
+	if (c->t->cli->alloc)
+		return c->t->cli->alloc(c->t, len, ret);
+	return vtfs_share_new(ret, len);
+}
+
 int vtfs_client_share(struct virtiofs_client *c)
 {
 	struct virtiofs_region region = {.size = sizeof(region)};
@@ -138,7 +145,7 @@ int vtfs_client_share(struct virtiofs_client *c)
 		vtfs_share_free(&c->share);
 		r = share_bytes(c, &len);
 		if (r >= 0)
-			r = vtfs_share_new(&c->share, len);
+			r = alloc(c, len, &c->share);
 		if (r < 0)
 			return r;
 		c->substep = 1;
@@ -388,7 +395,7 @@ int virtiofs_client_alloc_region(struct virtiofs_client *c, size_t len,
 	struct vtfs_share mem;
 	int r;
 
-	r = vtfs_share_new(&mem, len);
+	r = alloc(c, len, &mem);
 	if (r < 0)
 		return r;
 	region.addr = mem.addr;

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "transport/transport.h"
 #include "transport/vdpa/vdpa.h"
+#include "transport/vfio/vfio.h"
 #include "transport/vhost_user/vhost_user.h"
 
 /* What follows "NAME:" in uri, or NULL. */
@@ -16,14 +17,14 @@ static const char *after(const char *uri, const char *name)
 
 static int no_such_transport(const char *uri)
 {
-	static const char *const planned[] = {"vfio:", "vfio-user:", "vduse:"};
+	static const char *const planned[] = {"vfio-user:", "vduse:"};
 
 	for (unsigned i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
 		if (after(uri, planned[i]))
 			return vtfs_fail(-EOPNOTSUPP,
 					 "%s: this transport is not built",
 					 uri);
-	if (after(uri, "vdpa:"))
+	if (after(uri, "vdpa:") || after(uri, "vfio:"))
 		return vtfs_fail(-EINVAL, "%s: that is a client's end", uri);
 	if (after(uri, "inproc:"))
 		return vtfs_fail(-EINVAL, "inproc: has no name to open, use "
@@ -55,6 +56,9 @@ int virtiofs_transport_open_client(struct virtiofs_transport **ret,
 	path = after(uri, "vhost-user:");
 	if (path)
 		return vtfs_vhost_user_connect(ret, path);
+	path = after(uri, "vfio:");
+	if (path)
+		return vtfs_vfio_open(ret, path);
 	path = after(uri, "vdpa:");
 	if (path)
 		return vtfs_vdpa_connect(ret, path);

@@ -158,6 +158,7 @@ struct vtfs_dev_ops {
 	void (*miss)(struct virtiofs_transport *t, const struct vtfs_miss *m);
 };
 
+struct vtfs_share; /* mem/pool.h */
 struct vtfs_cli_sink;
 struct vtfs_cli_sink_ops {
 	void (*config_changed)(struct vtfs_cli_sink *s);
@@ -212,6 +213,10 @@ struct vtfs_cli_ops {
 	 * return -EAGAIN. NULL: any number. */
 	int (*queue_max)(struct virtiofs_transport *t, unsigned cnt,
 			 uint32_t *ret);
+	/* Memory of ours that map takes, in one piece. NULL:
+	 * vtfs_share_new(). */
+	int (*alloc)(struct virtiofs_transport *t, size_t len,
+		     struct vtfs_share *ret);
 	/* After start_queue. NULL: kick_fd and call_fd. */
 	void (*queue_line)(struct virtiofs_transport *t, unsigned vq,
 			   struct vtfs_queue_line *ret);

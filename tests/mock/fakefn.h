@@ -58,7 +58,8 @@ struct fake {
 	bool hung_up;	     /* dispatch tells */
 	bool gone;	     /* everything reads as ones */
 	bool mapped;	     /* doorbells can be stored to */
-	unsigned char bells[FAKE_BAR_LEN]; /* what is mapped */
+	unsigned char bells[FAKE_BAR_LEN]
+	    __attribute__((aligned(16))); /* what is mapped */
 	bool slow; /* everything has to be asked for twice */
 	struct fake_access waits;
 	bool waiting;

@@ -214,6 +214,8 @@ static int op_map(struct virtiofs_transport *t,
 	assert_true(i < 32);
 	l->regions[i] = *region;
 	l->region_at[i] = LIAR_PEER_ADDR + i * 0x100000000ULL;
+	if (l->same_addrs)
+		l->region_at[i] = (uintptr_t)region->addr;
 	l->region_live[i] = true;
 	l->region_cnt++;
 	*ret = l->region_at[i];

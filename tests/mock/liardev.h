@@ -51,6 +51,7 @@ struct liar {
 	unsigned region_cnt; /* ever */
 	uint64_t region_at[32];
 	bool region_live[32];
+	bool same_addrs; /* it sees memory where the client does */
 	struct vtfs_table *table;
 	struct liar_queue q[LIAR_QUEUES];
 	uint64_t early_kicks; /* notifications before DRIVER_OK */

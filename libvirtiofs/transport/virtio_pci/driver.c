@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/evfd.h"
+#include "mem/pool.h"
 #include "transport/virtio_pci/driver_impl.h"
 #include "wire/virtio.h"
 
@@ -304,6 +305,17 @@ static int driver_map(struct virtiofs_transport *t,
 	return vtfs_pci_end(d, r);
 }
 
+static int driver_alloc(struct virtiofs_transport *t, size_t len,
+			struct vtfs_share *ret)
+{
+	struct pci_driver *d = to_driver(t);
+
+	if (!d->fn->ops->alloc)
+		return vtfs_share_new(ret, len);
+	return d->fn->ops->alloc(d->fn, len, d->features & BIT(ACCESS_PLATFORM),
+				 ret);
+}
+
 static int driver_unmap(struct virtiofs_transport *t, uint64_t peer_addr)
 {
 	struct pci_driver *d = to_driver(t);
@@ -321,17 +333,17 @@ static int driver_dispatch(struct virtiofs_transport *t)
 	struct pci_driver *d = to_driver(t);
 	int r = 0;
 
-	vtfs_evfd_drain(d->wake);
+	if (d->connected && d->fn->ops->dispatch)
+		r = d->fn->ops->dispatch(d->fn);
+	if (r < 0)
+		vtfs_pci_end(d, -ENOTCONN);
 	vtfs_pci_look(d);
+	vtfs_evfd_drain(d->wake);
 	/* Perhaps a queue is meant as well: it listens to that by itself. */
 	if (d->changed) {
 		d->changed = false;
 		d->sink->ops->config_changed(d->sink);
 	}
-	if (d->connected && d->fn->ops->dispatch)
-		r = d->fn->ops->dispatch(d->fn);
-	if (r < 0)
-		vtfs_pci_end(d, -ENOTCONN);
 	if (!d->lost)
 		return 0;
 	if (!d->lost_told) {
@@ -373,6 +385,7 @@ static const struct vtfs_cli_ops driver_ops = {
     .protocol_features = driver_protocol_features,
     .own_features = driver_own_features,
     .queue_max = vtfs_pci_queue_max,
+    .alloc = driver_alloc,
     .queue_line = vtfs_pci_queue_line,
 };
 

@@ -30,8 +30,8 @@
 #include "transport/transport.h"
 #include "transport/virtio_pci/caps.h"
 
-#define VTFS_PCI_CONFIG_REGION 7u /* as VFIO numbers them; 0 to 5: BARs */
-#define VTFS_PCI_QUEUES_MAX    257u
+#define VTFS_PCI_CONFIG_REGION 7u   /* as VFIO numbers them; 0 to 5: BARs */
+#define VTFS_PCI_QUEUES_MAX    258u /* hiprio, notifications, 256 more */
 
 struct vtfs_pci_fn;
 
@@ -56,6 +56,9 @@ struct vtfs_pci_fn_ops {
 	int (*map)(struct vtfs_pci_fn *f, const struct virtiofs_region *region,
 		   bool iova, uint64_t *ret);
 	int (*unmap)(struct vtfs_pci_fn *f, uint64_t addr);
+	/* Memory that map takes. NULL: vtfs_share_new(). */
+	int (*alloc)(struct vtfs_pci_fn *f, size_t len, bool iova,
+		     struct vtfs_share *ret);
 	/* Where a store to [off, off + len) of a BAR goes, or NULL. Stays valid
 	 * until close. */
 	volatile void *(*bar)(struct vtfs_pci_fn *f, unsigned bar, uint64_t off,
