@@ -75,7 +75,8 @@ uml_exec() {
 }
 
 # qemu_exec QEMU FOLDER MEMORY CPUS PROPERTIES ARGUMENT...: becomes QEMU with a
-# virtio-fs of FOLDER/sock. Console: FOLDER/console.
+# virtio-fs of FOLDER/sock. Console: FOLDER/console. qemu_first: arguments that
+# have to come before it.
 qemu_exec() {
 	local qemu=$1 dir=$2 mem=$3 cpus=$4 props=$5
 	local share=${qemu%/bin/*}/share
@@ -86,7 +87,7 @@ qemu_exec() {
 		-nodefaults -display none -serial chardev:s0 \
 		-chardev "file,id=s0,path=$dir/console,append=on" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" -numa node,memdev=mem \
-		-chardev "socket,id=c0,path=$dir/sock" \
+		-chardev "socket,id=c0,path=$dir/sock" ${qemu_first:-} \
 		-device "vhost-user-fs-pci,chardev=c0,$props" "$@" </dev/null
 }
 # For the end of its kernel's command line.

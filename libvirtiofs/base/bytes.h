@@ -44,6 +44,11 @@ static inline uint32_t vtfs_min_u32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+static inline uint64_t vtfs_min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static inline size_t vtfs_min_size(size_t a, size_t b)
 {
 	return a < b ? a : b;

@@ -147,6 +147,24 @@ struct vu_mem_reg {
 };
 static_assert(sizeof(struct vu_mem_reg) == 40, "single memory region");
 
+/* IOTLB_MSG, on either channel: struct vhost_iotlb_msg. */
+struct vu_iotlb {
+	uint64_t iova;
+	uint64_t size;
+	uint64_t user_addr;
+	uint8_t perm;
+	uint8_t type;
+	uint8_t padding[6];
+};
+static_assert(sizeof(struct vu_iotlb) == 32, "IOTLB message");
+
+#define VU_ACCESS_RO	     1u
+#define VU_ACCESS_WO	     2u
+#define VU_IOTLB_MISS	     1u
+#define VU_IOTLB_UPDATE	     2u
+#define VU_IOTLB_INVALIDATE  3u
+#define VU_IOTLB_ACCESS_FAIL 4u
+
 /* GET_CONFIG and SET_CONFIG; size bytes follow. */
 #define VU_CONFIG_MAX	    256u
 #define VU_CONFIG_WRITABLE  0u

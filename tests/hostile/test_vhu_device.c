@@ -131,7 +131,7 @@ static void config_size_smaller_than_its_payload(void **state)
 static void unknown_request(void **state)
 {
 	static const uint32_t requests[] = {
-	    0,	6,  7,	19, 20, 22, 23, 26, 27, 28,  29,	 30,	    31,
+	    0,	6,  7,	19, 20, 23, 26, 27, 28, 29,  30,	 31,
 	    32, 33, 35, 41, 42, 43, 44, 45, 46, 999, 0x80000000, 0xffffffff};
 	static const unsigned char payload[100];
 	struct vhudev *v = *state;

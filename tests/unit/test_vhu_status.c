@@ -264,7 +264,7 @@ static void reset_device_waits_and_keeps_the_connection(void **state)
 	vd_pump(v);
 	assert_int_equal(recv(v->sock, &(char[20]){0}, 20, MSG_DONTWAIT), 20);
 	assert_int_equal(vd_status(v, VU_GET_FEATURES),
-			 REC_OFFERED | 1ULL << 30);
+			 REC_OFFERED | 1ULL << 30 | 1ULL << 33);
 	/* Neither owner nor protocol features have to be set again. */
 	assert_int_equal(vd_kick(v, 1), 1);
 	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES, VD_FEATURES), 0);

@@ -66,6 +66,7 @@ static void rearm(struct vu_device *d)
 static void forget(struct vu_device *d)
 {
 	vtfs_devmem_clear(&d->mem);
+	vtfs_vu_tlb_drop(d);
 	vtfs_status_reset(&d->status);
 	d->wait = VU_WAIT_NOTHING;
 	d->told = false;
@@ -241,6 +242,14 @@ static void talk(struct vu_device *d)
 		vtfs_vu_tx_flush(&d->tx, d->conn);
 }
 
+/* All that the front-end has sent was read. */
+static bool is_idle(const struct vu_device *d)
+{
+	struct pollfd p = {.fd = d->conn, .events = POLLIN};
+
+	return d->conn < 0 || (!d->handling && poll(&p, 1, 0) == 0);
+}
+
 /* ---- ops ---- */
 
 static int device_attach(struct virtiofs_transport *t,
@@ -258,6 +267,8 @@ static int device_dispatch(struct virtiofs_transport *t)
 	accept_next(d);
 	talk(d);
 	vtfs_vu_back_dispatch(d);
+	vtfs_vu_tlb_settle(d, is_idle(d));
+	vtfs_vu_back_send(d);
 	rearm(d);
 	if (d->conn >= 0 || d->listener.fd >= 0 || d->wait != VU_WAIT_NOTHING)
 		return 0;
@@ -309,6 +320,14 @@ static void device_broken(struct virtiofs_transport *t, unsigned vq)
 	vtfs_vu_back_changed(d);
 }
 
+static void device_miss(struct virtiofs_transport *t, const struct vtfs_miss *m)
+{
+	struct vu_device *d = to_device(t);
+
+	vtfs_vu_tlb_miss(d, m);
+	vtfs_vu_back_send(d);
+}
+
 static const struct vtfs_dev_ops device_ops = {
     .attach = device_attach,
     .dispatch = device_dispatch,
@@ -316,6 +335,7 @@ static const struct vtfs_dev_ops device_ops = {
     .table_retired = device_table_retired,
     .reset_done = device_reset_done,
     .broken = device_broken,
+    .miss = device_miss,
 };
 
 static void device_free(struct virtiofs_transport *t)
@@ -327,6 +347,7 @@ static void device_free(struct virtiofs_transport *t)
 	vtfs_vu_tx_drop(&d->tx);
 	vtfs_vu_vrings_drop(d);
 	vtfs_devmem_clear(&d->mem);
+	vtfs_vu_tlb_drop(d);
 	if (d->conn >= 0)
 		close(d->conn);
 	vtfs_listener_close(&d->listener);

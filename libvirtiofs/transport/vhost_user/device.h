@@ -30,6 +30,7 @@
 #include "transport/devmem.h"
 #include "transport/socket.h"
 #include "transport/status.h"
+#include "transport/vhost_user/device_iotlb.h"
 #include "transport/vhost_user/msg.h"
 #include "transport/vhost_user/vhost_user.h"
 
@@ -85,16 +86,26 @@ struct vu_device {
 	struct vtfs_devmem mem;
 	struct vu_vring vrings[VU_VRINGS];
 	/* Back-end channel */
-	int back;	  /* -1: none */
-	bool back_pipe;	  /* can't be read: no answers */
-	bool back_waits;  /* an answer is awaited */
+	int back;	/* -1: none */
+	bool back_pipe; /* can't be read: no answers */
+	/* An answer to CONFIG_CHANGE is awaited; before it come those to so
+	 * many IOTLB messages that were sent earlier. */
+	bool back_waits;
+	unsigned back_first;
 	bool back_change; /* CONFIG_CHANGE has to be sent */
 	struct vu_rx back_rx;
+	struct vu_tlb tlb;
 };
 
 /* device.c */
 bool vtfs_vu_device_has(const struct vu_device *d, uint64_t pf);
 unsigned vtfs_vu_device_queues(const struct vu_device *d);
+/* What the session has: by guest addresses, or by IOVAs. */
+static inline const struct vtfs_table *vtfs_vu_device_table(
+    const struct vu_device *d)
+{
+	return d->tlb.on ? d->tlb.table : d->mem.table;
+}
 /* Answer the message in rx. */
 int vtfs_vu_device_reply(struct vu_device *d, const void *payload, size_t len);
 int vtfs_vu_device_reply_u64(struct vu_device *d, uint64_t v);
@@ -134,6 +145,8 @@ int vtfs_vu_back_open(struct vu_device *d, int fd);
 void vtfs_vu_back_close(struct vu_device *d);
 /* The config space, or the status, changed. */
 void vtfs_vu_back_changed(struct vu_device *d);
-/* Send what waits, read answers. */
+/* Send what waits. */
+void vtfs_vu_back_send(struct vu_device *d);
+/* Read answers. */
 void vtfs_vu_back_dispatch(struct vu_device *d);
 #endif

@@ -9,9 +9,18 @@
 
 /* ---- features, status ---- */
 
-static int get_features(struct vu_device *d)
+/* Not before the front-end can answer misses; user-mode Linux, which could not
+ * translate, asks once and earlier. */
+static uint64_t offered_features(struct vu_device *d)
 {
 	uint64_t offered = d->sink->ops->offered(d->sink);
+
+	return vtfs_vu_tlb_can(d) ? offered | VTFS_F_ACCESS_PLATFORM : offered;
+}
+
+static int get_features(struct vu_device *d)
+{
+	uint64_t offered = offered_features(d);
 
 	return vtfs_vu_device_reply_u64(d, offered | VU_F_PROTOCOL_FEATURES);
 }
@@ -25,15 +34,15 @@ static int set_features(struct vu_device *d)
 
 	if (!same && vtfs_vu_vrings_running(d))
 		return vtfs_fail(-EBUSY, "SET_FEATURES while rings run");
-	r = vtfs_status_choose(&d->status, d->sink->ops->offered(d->sink),
-			       features);
+	r = vtfs_status_choose(&d->status, offered_features(d), features);
 	if (r < 0)
 		return r;
 	if (!same)
 		d->sink->ops->accept(d->sink, features);
 	if (!(v & VU_F_PROTOCOL_FEATURES))
 		vtfs_vu_vrings_enable_all(d);
-	return vtfs_vu_vrings_update(d);
+	r = vtfs_vu_vrings_running(d) ? 0 : vtfs_vu_tlb_switch(d);
+	return r < 0 ? r : vtfs_vu_vrings_update(d);
 }
 
 static uint64_t offered_protocol(struct vu_device *d)
@@ -75,8 +84,13 @@ static int get_status(struct vu_device *d)
 /* All rings that had to are drained. */
 static int status_done(struct vu_device *d)
 {
+	int r;
+
 	if (d->rx.payload.u64)
 		return 0;
+	r = vtfs_vu_tlb_rest(d);
+	if (r < 0)
+		return r;
 	vtfs_vu_vrings_reset(d);
 	vtfs_status_reset(&d->status);
 	return 0;
@@ -109,6 +123,10 @@ static int reset_device(struct vu_device *d)
 
 static int reset_device_done(struct vu_device *d)
 {
+	int r = vtfs_vu_tlb_rest(d);
+
+	if (r < 0)
+		return r;
 	vtfs_vu_vrings_reset(d);
 	for (unsigned i = 0; i < VU_VRINGS; i++)
 		d->vrings[i].base = 0;
@@ -134,8 +152,13 @@ static struct vtfs_region_desc to_desc(const struct vu_region *r, int fd)
 
 static int publish(struct vu_device *d)
 {
+	int r = d->tlb.on ? vtfs_vu_tlb_compile(d) : 0;
+
+	if (r < 0)
+		return r;
 	d->wait = VU_WAIT_TABLE;
-	d->sink->ops->set_table(d->sink, d->mem.table, d->mem.cookie);
+	d->sink->ops->set_table(
+	    d->sink, d->tlb.on ? d->tlb.table : d->mem.table, d->mem.cookie);
 	return -EINPROGRESS;
 }
 
@@ -272,7 +295,7 @@ struct spec {
 
 static const struct spec specs[VU_REQUESTS] = {
     [VU_GET_FEATURES] = {get_features, 0, 0},
-    [VU_SET_FEATURES] = {set_features, U64},
+    [VU_SET_FEATURES] = {set_features, U64, 0, 0, vtfs_vu_vrings_update},
     [VU_SET_OWNER] = {nothing, 0, 0},
     [VU_RESET_OWNER] = {nothing, 0, 0},
     [VU_SET_MEM_TABLE] = {set_mem_table, 8, 264, VU_FDS_MAX, 0, table_done},
@@ -289,6 +312,7 @@ static const struct spec specs[VU_REQUESTS] = {
     [VU_GET_QUEUE_NUM] = {get_queue_num, 0, 0, 0, VU_PF(MQ)},
     [VU_SET_VRING_ENABLE] = {vtfs_vu_vring_enable, STATE},
     [VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 0, 1, VU_PF(BACKEND_REQ)},
+    [VU_IOTLB_MSG] = {vtfs_vu_tlb_msg, 32, 32, 0, 0, vtfs_vu_tlb_msg_done},
     [VU_GET_CONFIG] = {get_config, 12, 12 + VU_CONFIG_MAX, 0, VU_PF(CONFIG)},
     [VU_SET_CONFIG] = {set_config, 12, 12 + VU_CONFIG_MAX, 0, VU_PF(CONFIG)},
     [VU_RESET_DEVICE] = {reset_device, 0, 0, 0, VU_PF(RESET_DEVICE),

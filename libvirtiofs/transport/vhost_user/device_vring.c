@@ -46,9 +46,26 @@ static int busy(const struct vu_device *d, const struct vu_vring *v)
 
 /* ---- what the session needs to run a ring ---- */
 
-static int area(const struct vu_device *d, uint64_t user, size_t len,
-		uint64_t *ret)
+/* Not there yet: asked for, and -EAGAIN. */
+static int iova_area(struct vu_device *d, uint64_t iova, size_t len,
+		     uint64_t *ret)
 {
+	const struct vtfs_miss m = {iova, len, VTFS_MAP_READ};
+
+	*ret = iova;
+	if (vtfs_range_wraps(iova, len))
+		return vtfs_fail(-EFAULT, "a ring at 0x%llx wraps around",
+				 (unsigned long long)iova);
+	if (vtfs_table_ptr(d->tlb.table, iova, len))
+		return 0;
+	vtfs_vu_tlb_miss(d, &m);
+	return -EAGAIN;
+}
+
+static int area(struct vu_device *d, uint64_t user, size_t len, uint64_t *ret)
+{
+	if (d->tlb.on)
+		return iova_area(d, user, len, ret);
 	if (vtfs_table_user_to_peer(d->mem.table, user, len, ret) < 0)
 		return vtfs_fail(
 		    -EFAULT,
@@ -58,10 +75,11 @@ static int area(const struct vu_device *d, uint64_t user, size_t len,
 	return 0;
 }
 
-static int translate(const struct vu_device *d, const struct vu_vring *v,
+static int translate(struct vu_device *d, const struct vu_vring *v,
 		     struct vtfs_queue_setup *q)
 {
 	struct vtfs_vq_areas a;
+	int rs[3];
 	int r;
 
 	r = vtfs_vq_areas(&a, vtfs_features_vq_flags(d->status.features),
@@ -73,12 +91,14 @@ static int translate(const struct vu_device *d, const struct vu_vring *v,
 	    v->addr.used % a.device_align)
 		return vtfs_fail(-EINVAL, "ring %u is not aligned",
 				 index_of(d, v));
-	r = area(d, v->addr.desc, a.desc_len, &q->desc);
-	if (r >= 0)
-		r = area(d, v->addr.avail, a.driver_len, &q->driver);
-	if (r >= 0)
-		r = area(d, v->addr.used, a.device_len, &q->device);
-	return r;
+	/* All of them, so that what is missing is asked for at once. */
+	rs[0] = area(d, v->addr.desc, a.desc_len, &q->desc);
+	rs[1] = area(d, v->addr.avail, a.driver_len, &q->driver);
+	rs[2] = area(d, v->addr.used, a.device_len, &q->device);
+	for (unsigned i = 0; i < 3; i++)
+		if (rs[i] < 0 && rs[i] != -EAGAIN)
+			return rs[i];
+	return rs[0] < 0 ? rs[0] : rs[1] < 0 ? rs[1] : rs[2];
 }
 
 /* Can a ring be at this base? The used index of a split ring is in memory. */
@@ -95,7 +115,7 @@ static int check_base(const struct vu_device *d, const struct vu_vring *v,
 					 index_of(d, v), v->base, v->num);
 		return 0;
 	}
-	used = vtfs_table_ptr(d->mem.table, q->device, 4);
+	used = vtfs_table_ptr(vtfs_vu_device_table(d), q->device, 4);
 	gap = used ? (uint16_t)(v->base - le16toh(vtfs_load_once(used + 1)))
 		   : 0;
 	if (v->base > 0xffff || gap > v->num)
@@ -166,6 +186,9 @@ static int update(struct vu_device *d, struct vu_vring *v)
 		return 0;
 	}
 	r = start(d, v);
+	/* A ring whose map is to come starts when it is there. */
+	if (r == -EAGAIN)
+		return 0;
 	if (r < 0)
 		v->started = false;
 	return r;
@@ -275,14 +298,16 @@ int vtfs_vu_vring_num(struct vu_device *d)
 	return 0;
 }
 
-static int check_addr(const struct vu_device *d, const struct vu_vring *v)
+static int check_addr(struct vu_device *d, const struct vu_vring *v)
 {
 	struct vtfs_queue_setup q;
+	int r;
 
 	/* Otherwise start() will look. */
 	if (!v->num || !d->mem.table || !d->status.chosen)
 		return 0;
-	return translate(d, v, &q);
+	r = translate(d, v, &q);
+	return r == -EAGAIN ? 0 : r;
 }
 
 int vtfs_vu_vring_addr(struct vu_device *d)
@@ -345,7 +370,10 @@ int vtfs_vu_vring_get_base(struct vu_device *d)
 int vtfs_vu_vring_reply_base(struct vu_device *d)
 {
 	struct vu_vring_state s = {.index = d->rx.payload.state.index};
+	int r = vtfs_vu_tlb_rest(d);
 
+	if (r < 0)
+		return r;
 	s.num = d->vrings[s.index].base;
 	return vtfs_vu_device_reply(d, &s, sizeof(s));
 }

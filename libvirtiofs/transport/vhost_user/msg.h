@@ -27,6 +27,7 @@ union vu_payload {
 	struct vu_mem_table mem;
 	struct vu_mem_reg reg;
 	struct vu_config config;
+	struct vu_iotlb iotlb;
 	unsigned char bytes[VU_PAYLOAD_MAX];
 };
 
