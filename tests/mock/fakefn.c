@@ -105,6 +105,8 @@ static uint16_t read_size(struct fake *f)
 	struct fake_queue *q = queue(f);
 	uint16_t size = q->size;
 
+	if (f->shrinks)
+		q->size /= 2;
 	if (f->grows && size)
 		q->size = (uint16_t)(q->size * 2);
 	return size;
@@ -275,6 +277,12 @@ static uint32_t read_device(struct fake *f, unsigned off, unsigned len)
 	assert_true(off + len <= f->l.config_len);
 	assert_int_equal(len, off < VTFS_CONFIG_QUEUES ? 1 : 4);
 	memcpy(&v, f->l.config + off, len);
+	if (f->torn && off < 4)
+		v = 'T';
+	if (f->torn && off == 8) {
+		f->torn--;
+		f->generation++;
+	}
 	if (f->changes) {
 		f->changes--;
 		f->generation++;

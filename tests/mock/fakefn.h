@@ -53,6 +53,8 @@ struct fake {
 	unsigned changes;    /* reads of the config space that change it */
 	unsigned reset_lag;  /* reads of the status after a reset */
 	unsigned qreset_lag; /* reads of queue_reset */
+	bool shrinks;	     /* queue sizes do with each read */
+	unsigned torn;	     /* reads in whose midst the tag changes */
 	bool grows;	     /* queue sizes do with each read */
 	bool stays_enabled;  /* a queue after its reset */
 	bool hung_up;	     /* dispatch tells */

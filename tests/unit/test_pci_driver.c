@@ -300,6 +300,16 @@ static void size_that_grows_changes_nothing(void **state)
 		one_request(x, 1);
 }
 
+/* Set up for more than there is now. */
+static void size_that_shrinks_is_refused(void **state)
+{
+	struct fix *x = *state;
+
+	x->f.shrinks = true;
+	x->opts.queue_size = 256;
+	assert_int_equal(start(x), -EPROTO);
+}
+
 /* ---- reset ---- */
 
 /* covers: PCI-DRV-15 */
@@ -399,6 +409,17 @@ static void config_is_read_again_when_its_generation_changes(void **state)
 	/* Nothing of the old tag. */
 	assert_int_equal(virtiofs_client_tag(x->c)[0], (char)('l' + 40));
 	assert_int_equal(strcmp(virtiofs_client_tag(x->c) + 1, "iar"), 0);
+}
+
+/* Old at its beginning and new at its end, again and again the same. */
+static void config_is_never_half_old(void **state)
+{
+	struct fix *x = *state;
+
+	x->f.torn = 6;
+	assert_int_equal(start(x), 0);
+	assert_string_equal(virtiofs_client_tag(x->c), "liar");
+	assert_int_equal(x->f.torn, 0);
 }
 
 static void config_that_never_settles(void **state)
@@ -685,6 +706,9 @@ static void function_that_reads_as_ones_is_gone(void **state)
 	struct fix *x = *state;
 	struct virtiofs_result res;
 
+	x->f.gone = true;
+	assert_int_equal(start(x), -ENOTCONN);
+	x->f.gone = false;
 	assert_int_equal(start(x), 0);
 	take(x, 1);
 	x->f.gone = true;
@@ -695,8 +719,8 @@ static void function_that_reads_as_ones_is_gone(void **state)
 	assert_int_equal(virtiofs_cliq_reap(x->q, &res, 1), -ENOTCONN);
 	x->f.gone = false;
 	assert_int_equal(start(x), 0);
-	assert_int_equal(x->f.opens, 2);
-	assert_int_equal(x->f.closes, 1);
+	assert_int_equal(x->f.opens, 3);
+	assert_int_equal(x->f.closes, 2);
 	one_request(x, 1);
 }
 
@@ -729,12 +753,14 @@ int main(void)
 	    cmocka_unit_test(rings_are_no_larger_than_the_device_says),
 	    T(ring_too_small_for_a_request),
 	    T(size_that_grows_changes_nothing),
+	    T(size_that_shrinks_is_refused),
 	    T(reset_is_over_when_status_reads_zero),
 	    T(reset_that_never_ends_is_given_up),
 	    T(queue_reset_is_awaited_and_all_is_set_up_anew),
 	    T(queue_that_runs_after_its_reset),
 	    T(features_need_their_registers),
 	    T(config_is_read_again_when_its_generation_changes),
+	    T(config_is_never_half_old),
 	    T(config_that_never_settles),
 	    T(config_space_smaller_than_its_fields),
 	    cmocka_unit_test(doorbell_says_what_was_negotiated),
