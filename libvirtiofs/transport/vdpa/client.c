@@ -180,13 +180,18 @@ static int client_get_features(struct virtiofs_transport *t, uint64_t *ret)
 	return r;
 }
 
-/* All addresses are the ones given out here, so that what the device says of
- * its platform holds whether the session knows of it or not. */
+/* All addresses are the ones given out here. */
+static uint64_t client_own_features(struct virtiofs_transport *t,
+				    uint64_t asked)
+{
+	return VTFS_F_ACCESS_PLATFORM;
+}
+
 static int client_set_features(struct virtiofs_transport *t, uint64_t features)
 {
 	struct vdpa_client *c = vtfs_vdpa_to_client(t);
 
-	c->features = features | (c->offered & VTFS_F_ACCESS_PLATFORM);
+	c->features = features;
 	return call(c, VHOST_SET_FEATURES, &c->features,
 		    "choosing its features");
 }
@@ -291,17 +296,16 @@ static int vring_addr(struct vdpa_client *c, const struct vtfs_queue_setup *q)
 	return call(c, VHOST_SET_VRING_ADDR, &a, "the addresses of a queue");
 }
 
-static int check_size(struct vdpa_client *c, const struct vtfs_queue_setup *q)
+static int client_queue_max(struct virtiofs_transport *t, unsigned cnt,
+			    uint32_t *ret)
 {
+	struct vdpa_client *c = vtfs_vdpa_to_client(t);
 	uint16_t max;
 	int r = call(c, VHOST_VDPA_GET_VRING_NUM, &max,
 		     "asking for the size of its queues");
 
-	if (r >= 0 && (q->num > max || !vtfs_is_pow2(q->num)))
-		return vtfs_fail(-EINVAL,
-				 "%s: queue size %u is no power of two up to "
-				 "the device's %u",
-				 c->base.name, q->num, max);
+	if (r >= 0)
+		*ret = max;
 	return r;
 }
 
@@ -327,12 +331,16 @@ static int client_start_queue(struct virtiofs_transport *t,
 {
 	struct vdpa_client *c = vtfs_vdpa_to_client(t);
 	unsigned base = q->avail_base;
-	int r = check_size(c, q);
+	int r;
 
+	/* The kernel wants it, for packed rings too. */
+	if (!vtfs_is_pow2(q->num))
+		return vtfs_fail(-EINVAL,
+				 "%s: queue size %u is no power of two",
+				 c->base.name, q->num);
 	if (c->features & VIRTIOFS_F_RING_PACKED)
 		base |= (unsigned)q->used_base << 16;
-	if (r >= 0)
-		r = vring(c, VHOST_SET_VRING_NUM, q->vq, q->num);
+	r = vring(c, VHOST_SET_VRING_NUM, q->vq, q->num);
 	if (r >= 0)
 		r = vring(c, VHOST_SET_VRING_BASE, q->vq, base);
 	if (r >= 0)
@@ -385,6 +393,8 @@ static const struct vtfs_cli_ops client_ops = {
     .start_queue = client_start_queue,
     .stop_queue = client_stop_queue,
     .protocol_features = client_protocol_features,
+    .own_features = client_own_features,
+    .queue_max = client_queue_max,
 };
 
 /* ---- made and freed ---- */
