@@ -45,6 +45,11 @@ static int check_file(const struct vtfs_region_desc *d, struct stat *st)
 {
 	if (fstat(d->fd, st) < 0)
 		return vtfs_fail_sys(-errno, "memory region: fstat");
+	if (d->anon && (st->st_mode & S_IFMT) == 0) {
+		if (!vtfs_range_ok(0, INT64_MAX, d->fd_offset, d->len))
+			return vtfs_fail(-EINVAL, "memory region too far");
+		return 0;
+	}
 	if (!S_ISREG(st->st_mode))
 		return vtfs_fail(-EINVAL, "memory region is no regular file");
 	if (!vtfs_range_ok(0, (uint64_t)st->st_size, d->fd_offset, d->len))
@@ -61,7 +66,7 @@ static int check_file(const struct vtfs_region_desc *d, struct stat *st)
 static int map_pages(struct vtfs_region *r, const struct vtfs_region_desc *d,
 		     uint64_t page)
 {
-	/* fd_offset + len lies within a file: below 2^63, no sum wraps. */
+	/* fd_offset + len were checked: below 2^63, no sum wraps. */
 	uint64_t from = d->fd_offset & ~(page - 1);
 	uint64_t len = VTFS_ALIGN_UP(d->fd_offset + d->len, page) - from;
 	void *map;
@@ -103,6 +108,7 @@ static int map_file(struct vtfs_region *r, const struct vtfs_region_desc *d)
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
 	r->fd_offset = d->fd_offset;
+	r->anon = (st.st_mode & S_IFMT) == 0;
 	return 0;
 }
 
@@ -163,7 +169,7 @@ bool vtfs_region_same(const struct vtfs_region *r,
 		return false;
 	if (d->fd < 0)
 		return !r->map && r->addr == d->addr;
-	return r->map && r->fd_offset == d->fd_offset &&
+	return r->map && !r->anon && r->fd_offset == d->fd_offset &&
 	       fstat(d->fd, &st) == 0 && st.st_dev == r->dev &&
 	       st.st_ino == r->ino;
 }

@@ -30,6 +30,9 @@ struct vtfs_region_desc {
 	uint64_t fd_offset;
 	int fd; /* -1: addr is used as it is, not mapped */
 	void *addr;
+	/* The kernel gave fd: it may be an anonymous inode, whose size can't be
+	 * known. */
+	bool anon;
 };
 
 struct vtfs_region {
@@ -44,13 +47,15 @@ struct vtfs_region {
 	dev_t dev; /* of the file, with fd_offset: identity */
 	ino_t ino;
 	uint64_t fd_offset;
+	bool anon;		       /* no file of its own: like no other */
 	struct vtfs_fault_slot *fault; /* NULL: not mapped by us */
 };
 
 /* Maps fd (which stays the caller's) for reading and writing. -EINVAL: lengths
  * that wrap, are zero, or reach beyond the file's end, or not a regular file
- * (memfd, shm, tmpfs, hugetlbfs); -errno of mmap. fd_offset needs no alignment.
- * The region is entered into what virtiofs_memory_fault() knows. */
+ * (memfd, shm, tmpfs, hugetlbfs) nor a permitted anonymous one; -errno of mmap.
+ * fd_offset needs no alignment. The region is entered into what
+ * virtiofs_memory_fault() knows. */
 int vtfs_region_new(struct vtfs_region **ret, const struct vtfs_region_desc *d,
 		    uint16_t id);
 struct vtfs_region *vtfs_region_get(struct vtfs_region *r);

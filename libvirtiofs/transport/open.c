@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "transport/transport.h"
 #include "transport/vdpa/vdpa.h"
+#include "transport/vduse/vduse.h"
 #include "transport/vfio/vfio.h"
 #include "transport/vhost_user/vhost_user.h"
 
@@ -17,7 +18,7 @@ static const char *after(const char *uri, const char *name)
 
 static int no_such_transport(const char *uri)
 {
-	static const char *const planned[] = {"vfio-user:", "vduse:"};
+	static const char *const planned[] = {"vfio-user:"};
 
 	for (unsigned i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
 		if (after(uri, planned[i]))
@@ -26,6 +27,8 @@ static int no_such_transport(const char *uri)
 					 uri);
 	if (after(uri, "vdpa:") || after(uri, "vfio:"))
 		return vtfs_fail(-EINVAL, "%s: that is a client's end", uri);
+	if (after(uri, "vduse:"))
+		return vtfs_fail(-EINVAL, "%s: that is a device's end", uri);
 	if (after(uri, "inproc:"))
 		return vtfs_fail(-EINVAL, "inproc: has no name to open, use "
 					  "virtiofs_inproc_pair()");
@@ -43,6 +46,9 @@ int virtiofs_transport_open_device(struct virtiofs_transport **ret,
 	path = after(uri, "vhost-user:");
 	if (path)
 		return vtfs_vhost_user_listen(ret, path);
+	path = after(uri, "vduse:");
+	if (path)
+		return vtfs_vduse_open(ret, path);
 	return no_such_transport(uri);
 }
 

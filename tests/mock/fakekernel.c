@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 struct fakekernel fk = {.ours = -1};
-static ino_t theirs;
+static ino_t theirs, control;
 
 int __real_open64(const char *path, int flags, ...);
 int __real_openat64(int dir, const char *path, int flags, ...);
@@ -27,7 +27,7 @@ void fk_reset(void)
 		close(fk.ours);
 	memset(&fk, 0, sizeof(fk));
 	fk.ours = -1;
-	theirs = 0;
+	theirs = control = 0;
 }
 
 void fk_log(const char *fmt, ...)
@@ -45,8 +45,8 @@ bool fk_is_theirs(int fd)
 {
 	struct stat st;
 
-	return theirs && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) &&
-	       st.st_ino == theirs;
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       (st.st_ino == theirs || st.st_ino == control);
 }
 
 static int open_device(void)
@@ -70,6 +70,17 @@ static int open_device(void)
 	return pair[1];
 }
 
+/* Nobody is at its other end: there are ioctls only. */
+static int open_control(void)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		control = st.st_ino;
+	return fd;
+}
+
 static bool is_device(const char *path)
 {
 	return strncmp(path, "/dev/vhost-vdpa-", 16) == 0 ||
@@ -78,11 +89,15 @@ static bool is_device(const char *path)
 
 int __wrap_open64(const char *path, int flags, ...)
 {
+	if (strcmp(path, "/dev/vduse") == 0)
+		path = "/";
 	return is_device(path) ? open_device() : __real_open64(path, flags);
 }
 
 int __wrap_openat64(int dir, const char *path, int flags, ...)
 {
+	if (strcmp(path, "control") == 0)
+		return open_control();
 	return is_device(path) ? open_device()
 			       : __real_openat64(dir, path, flags);
 }

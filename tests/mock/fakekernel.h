@@ -12,7 +12,7 @@
 
 /* An fd of the kernel's: ioctls on it come to fk.ioctl. */
 struct fakekernel {
-	int ours; /* our end of the pair; -1: not open */
+	int ours; /* our end of the device's pair; -1: not open */
 	int opens;
 	int open_errno; /* 0, or what open says */
 	/* 0 or a positive value, or a negative errno. */
@@ -24,6 +24,6 @@ extern struct fakekernel fk;
 
 void fk_reset(void);
 void fk_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Is fd the library's end? */
+/* Is fd the library's end of the device, or /dev/vduse/control? */
 bool fk_is_theirs(int fd);
 #endif

@@ -186,7 +186,7 @@ static void keep_line(void *data, int level, const char *line)
 	snprintf(data, 256, "%s", line);
 }
 
-void rec_init(struct rec *rec, struct virtiofs_transport *t)
+void rec_prepare(struct rec *rec, struct virtiofs_transport *t)
 {
 	memset(rec, 0, sizeof(*rec));
 	rec->sink.ops = &rec_ops;
@@ -202,6 +202,11 @@ void rec_init(struct rec *rec, struct virtiofs_transport *t)
 	rec->config[VTFS_CONFIG_QUEUES] = REC_QUEUES - 1;
 	for (unsigned i = 0; i < VTFS_ARRAY_LEN(rec->call_fd); i++)
 		rec->call_fd[i] = rec->kick_fd[i] = -1;
+}
+
+void rec_init(struct rec *rec, struct virtiofs_transport *t)
+{
+	rec_prepare(rec, t);
 	t->dev->attach(t, &rec->sink);
 }
 

@@ -40,6 +40,8 @@ struct rec {
 };
 
 void rec_init(struct rec *rec, struct virtiofs_transport *t);
+/* The same, but the test attaches it. */
+void rec_prepare(struct rec *rec, struct virtiofs_transport *t);
 /* Frees the transport too. */
 void rec_fini(struct rec *rec);
 /* Give the answers that were held. */
