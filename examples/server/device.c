@@ -37,7 +37,7 @@ static uint64_t features(const struct options *o)
 }
 
 static int make_device(struct device *d, const struct options *o, unsigned idx,
-		       const struct listener *l)
+		       struct listener *l)
 {
 	const struct virtiofs_device_ops ops = {
 	    .size = sizeof(ops),
@@ -62,10 +62,15 @@ static int make_device(struct device *d, const struct options *o, unsigned idx,
 	int r;
 
 	d->connected = l->connected;
-	if (l->connected)
+	if (l->transport) {
+		t = l->transport;
+		l->transport = NULL;
+		r = 0;
+	} else if (l->connected) {
 		r = virtiofs_vhost_user_device_fd(&t, l->fd);
-	else
+	} else {
 		r = virtiofs_vhost_user_listen_fd(&t, l->fd);
+	}
 	if (r == 0)
 		r = virtiofs_device_new(&d->dev, t, &ops, &opts, &d->fs);
 	if (r < 0)
@@ -115,7 +120,7 @@ static int start_threads(struct device *d, const struct options *o)
 }
 
 int device_start(struct device *d, const struct options *o, unsigned idx,
-		 const struct listener *l)
+		 struct listener *l)
 {
 	int r = make_device(d, o, idx, l);
 

@@ -35,7 +35,7 @@ struct device {
  * returns. Negative: said why. */
 struct listener;
 int device_start(struct device *d, const struct options *o, unsigned idx,
-		 const struct listener *l);
+		 struct listener *l);
 /* No request is waited for any more. */
 void device_stop(struct device *d);
 /* After device_stop() of all: no thread is left. */

@@ -164,11 +164,24 @@ static int open_fd(int fd, struct listener *ret)
 	return 0;
 }
 
+/* No socket of ours: the library has the fds that are needed later. */
+static int open_uri(const char *uri, struct listener *ret)
+{
+	int r = virtiofs_transport_open_device(&ret->transport, uri);
+
+	ret->fd = -1;
+	if (r < 0)
+		log_err("%s", virtiofs_last_error());
+	return r;
+}
+
 int listener_open(const struct socket_opts *o, const char *group,
 		  struct listener *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->dir_fd = -1;
+	if (o->vduse)
+		return open_uri(o->path, ret);
 	return o->path ? open_path(o->path, group, ret) : open_fd(o->fd, ret);
 }
 
@@ -177,6 +190,15 @@ void listener_forget(struct listener *l)
 	if (l->dir_fd >= 0)
 		close(l->dir_fd);
 	l->dir_fd = -1;
+}
+
+void listener_close(struct listener *l)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	virtiofs_transport_free(l->transport);
+	l->transport = NULL;
 }
 
 void listener_remove(struct listener *l)

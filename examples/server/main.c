@@ -280,11 +280,6 @@ static void for_listeners(struct server *s, void (*fn)(struct listener *))
 		fn(&s->listeners[i]);
 }
 
-static void close_listener(struct listener *l)
-{
-	close(l->fd);
-}
-
 static int serve_sandboxed(struct server *s, uint64_t fd_limit)
 {
 	struct sandbox sandbox;
@@ -293,7 +288,7 @@ static int serve_sandboxed(struct server *s, uint64_t fd_limit)
 	if (r < 0)
 		return r;
 	if (sandbox.child > 0) {
-		for_listeners(s, close_listener);
+		for_listeners(s, listener_close);
 		return sandbox_wait(sandbox.child) ? -ECHILD : 0;
 	}
 	/* The parent removes the names; no way out stays in here. */

@@ -19,6 +19,7 @@ enum {
 	OPT_SOCKET_PATH = 256,
 	OPT_SOCKET_GROUP,
 	OPT_FD,
+	OPT_LISTEN,
 	OPT_SHARED_DIR,
 	OPT_TAG,
 	OPT_POOL,
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
     {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
     {"socket-group", required_argument, NULL, OPT_SOCKET_GROUP},
     {"fd", required_argument, NULL, OPT_FD},
+    {"listen", required_argument, NULL, OPT_LISTEN},
     {"shared-dir", required_argument, NULL, OPT_SHARED_DIR},
     {"tag", required_argument, NULL, OPT_TAG},
     {"thread-pool-size", required_argument, NULL, OPT_POOL},
@@ -85,11 +87,16 @@ static const struct option long_options[] = {
 };
 
 static const char help_text[] =
-    "Usage: virtiofs-server --shared-dir DIR (--socket-path PATH | --fd N)... "
-    "[OPTION]...\n"
-    "Serve a directory as a virtio-fs device over vhost-user.\n"
+    "Usage: virtiofs-server --shared-dir DIR (--listen URI | --socket-path "
+    "PATH "
+    "|\n"
+    "                       --fd N)... [OPTION]...\n"
+    "Serve a directory as a virtio-fs device.\n"
     "\n"
     "  --shared-dir DIR        the directory to serve\n"
+    "  --listen URI            be a device there: vhost-user:PATH, a socket, "
+    "or\n"
+    "                          vduse:NAME, on the kernel's vDPA bus\n"
     "  --socket-path PATH      listen on this socket; given several times, a\n"
     "                          device on each\n"
     "  --socket-group GROUP    the sockets' group, which may then connect\n"
@@ -285,6 +292,22 @@ static int set_queues(struct options *o, const char *arg)
 	return r;
 }
 
+static int set_listen(struct options *o, const char *uri)
+{
+	static const char vhost[] = "vhost-user:", vduse[] = "vduse:";
+	bool is_vduse = !strncmp(uri, vduse, sizeof(vduse) - 1);
+	int r;
+
+	if (!is_vduse && strncmp(uri, vhost, sizeof(vhost) - 1)) {
+		log_err("--listen: can't be a device at %s", uri);
+		return -EINVAL;
+	}
+	r = add_socket(o, is_vduse ? uri : strchr(uri, ':') + 1, -1);
+	if (r == 0)
+		o->sockets[o->socket_cnt - 1].vduse = is_vduse;
+	return r;
+}
+
 static int set_fd(struct options *o, const char *arg)
 {
 	uint64_t v;
@@ -370,6 +393,8 @@ static int set_value(struct options *o, int opt, const char *arg)
 	case OPT_SHARED_DIR:
 		o->shared_dir = arg;
 		return 0;
+	case OPT_LISTEN:
+		return set_listen(o, arg);
 	case OPT_FD:
 		return set_fd(o, arg);
 	case OPT_TAG:
@@ -420,7 +445,8 @@ static int check(struct options *o)
 		return -EINVAL;
 	}
 	if (!o->socket_cnt) {
-		log_err("no socket: --socket-path or --fd is missing");
+		log_err(
+		    "no socket: --listen, --socket-path or --fd is missing");
 		return -EINVAL;
 	}
 	if (o->socket_group && !o->sockets[0].path) {

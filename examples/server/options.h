@@ -35,6 +35,7 @@ enum handles_mode {
 struct socket_opts {
 	const char *path; /* NULL: fd */
 	int fd;
+	bool vduse;	 /* path is a URI, and there is no socket */
 	const char *tag; /* or NULL */
 };
 
