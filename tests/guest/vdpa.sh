@@ -1,0 +1,204 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The first process of tests/guest/vdpa's guest: virtiofs-server and everybody
+# who uses it are in here. For split and packed rings: the kernel's own driver
+# mounts a VDUSE device, works on it, and outlives the server's death; then the
+# same device is bound to vhost_vdpa, and virtiofs-client copies trees over it.
+# Each line that the host acts on begins with GUEST or WORK.
+
+B=/bin/busybox
+M=/mnt/fs
+
+end() {
+	echo "GUEST $*"
+	case $* in "not ok"*) $B tail -n 20 /mnt/server.log | $B sed 's/^/LOG /' ;; esac
+	$B sync
+	$B sleep 0.1
+	$B poweroff -f
+	while :; do $B sleep 1; done
+}
+
+step() { echo "GUEST step $ring: $*"; }
+
+# within SECONDS WHAT COMMAND...: until it is true.
+within() {
+	local left=$(($1 * 20)) what=$2
+
+	shift 2
+	until "$@"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] || end "not ok: $ring: $what"
+		$B sleep 0.05
+	done
+}
+
+load_modules() {
+	for m in $($B cat /modules/order); do
+		$B insmod /modules/$m || end "not ok: insmod $m"
+	done
+}
+
+start_server() {
+	/bin/virtiofs-server --listen vduse:$ring --shared-dir=/mnt/src --tag=$ring \
+		--sandbox=none --xattr --queues=2 $server_options >>/mnt/server.log 2>&1 &
+	server=$!
+	within 30 "the server makes no device" serving
+}
+
+serving() {
+	$B kill -0 $server 2>/dev/null || end "not ok: $ring: the server ended"
+	[ -c /dev/vduse/$ring ] && [ "$($B grep -c '^.*serving' /mnt/server.log)" = $((starts + 1)) ] &&
+		starts=$((starts + 1))
+}
+
+# It has to end well.
+stop_server() {
+	local status
+
+	$B kill -TERM $server
+	wait $server
+	status=$?
+	[ $status = 0 ] || end "not ok: $ring: the server ended with $status"
+}
+
+gone() { [ ! -e "$1" ]; }
+there() { [ -e "$1" ]; }
+is_dead() { ! $B kill -0 $1 2>/dev/null; }
+
+mount_fs() { $B mount -t virtiofs $ring $M || end "not ok: $ring: mount"; }
+umount_fs() { $B umount $M || end "not ok: $ring: umount"; }
+
+bind_to() {
+	echo $1 >/sys/bus/vdpa/devices/$ring/driver_override
+	[ ! -e /sys/bus/vdpa/devices/$ring/driver ] ||
+		echo $ring >/sys/bus/vdpa/devices/$ring/driver/unbind
+	echo $ring >/sys/bus/vdpa/drivers_probe
+	[ "$($B basename "$($B readlink /sys/bus/vdpa/devices/$ring/driver)")" = $1 ] ||
+		end "not ok: $ring: not bound to $1"
+}
+
+# Bit 34 of the features that were negotiated.
+check_ring() {
+	local features
+
+	features=$($B cat /sys/bus/virtio/devices/*/features)
+	echo "GUEST features $ring $features"
+	[ "$(echo $features | $B cut -c35)" = $1 ] || end "not ok: $ring: bit 34 is not $1"
+	[ "$(echo $features | $B cut -c34)" = 1 ] || end "not ok: $ring: no ACCESS_PLATFORM"
+}
+
+kernel_driver() {
+	step "the kernel's driver mounts it"
+	bind_to virtio_vdpa
+	check_ring $1
+	mount_fs
+	$B mkdir $M/$ring || end "not ok: $ring: mkdir"
+	$B cp -a /mnt/src/in $M/$ring/in || end "not ok: $ring: cp"
+	/bin/guest-work guest $M/$ring
+	umount_fs
+	mount_fs
+	/bin/guest-work look $M/$ring
+	umount_fs
+}
+
+server_dies() {
+	step "the server dies between two mounts"
+	mount_fs
+	umount_fs
+	kill_server
+	start_server
+	mount_fs
+	/bin/guest-work glance $M/$ring
+	step "and amid one, with requests on their way"
+	readers=
+	for i in 1 2 3; do
+		(while $B dd if=$M/$ring/pattern of=/dev/null bs=1M iflag=direct 2>/dev/null; do :; done) &
+		readers="$readers $!"
+	done
+	$B sleep 0.3
+	kill_server
+	start_server
+	for r in $readers; do
+		within 60 "a reader waits for a server that is gone" is_dead $r
+	done
+	$B ls $M/$ring/in >/dev/null 2>&1 && end "not ok: $ring: a mount survived its server"
+	within 60 "the mount of a server that is gone stays" $B umount $M
+	mount_fs
+	/bin/guest-work glance $M/$ring
+	umount_fs
+}
+
+kill_server() {
+	$B kill -9 $server
+	wait $server 2>/dev/null
+}
+
+sums() { (cd $1 && $B find . -type f -exec $B sha256sum {} + | $B sort); }
+
+our_client() {
+	local uri=vdpa:/dev/vhost-vdpa-0 options=
+
+	step "our client drives it"
+	[ $1 = 0 ] || options=--packed
+	bind_to vhost_vdpa
+	within 10 "/dev/vhost-vdpa-0" there /dev/vhost-vdpa-0
+	/bin/virtiofs-client $options $uri info >/mnt/info 2>&1 || end "not ok: $ring: info: $($B cat /mnt/info)"
+	$B sed 's/^/GUEST info /' /mnt/info
+	$B mkdir -p /mnt/copies
+	/bin/virtiofs-client $options --queues 2 $uri get -r /tree /mnt/copies || end "not ok: $ring: get"
+	/bin/virtiofs-client $options --queues 2 $uri put -r /mnt/copies/tree /back-$ring || end "not ok: $ring: put"
+	sums /mnt/src/tree >/mnt/sums
+	[ "$($B wc -l </mnt/sums)" -gt 100 ] || end "not ok: $ring: no tree"
+	sums /mnt/copies/tree | $B cmp - /mnt/sums || end "not ok: $ring: what was got differs"
+	sums /mnt/src/back-$ring | $B cmp - /mnt/sums || end "not ok: $ring: what was put differs"
+	echo "GUEST $($B wc -l </mnt/sums) files got and put over vdpa, checksums equal"
+	$B rm -rf /mnt/copies
+	# Who is killed amid its work leaves a device for the next.
+	/bin/virtiofs-client $options $uri cat /in/blob >/dev/null &
+	$B sleep 0.2
+	$B kill -9 $!
+	wait $! 2>/dev/null
+	/bin/virtiofs-client $options $uri ls / >/dev/null || end "not ok: $ring: ls after a killed client"
+}
+
+the_end() {
+	step "the end"
+	stop_server
+	there /dev/vduse/$ring || end "not ok: $ring: a device left the bus with its server"
+	/bin/vdpa-dev del $ring || end "not ok: $ring: vdpa-dev del"
+	# What is left of it is nobody's: made anew, and removed.
+	start_server
+	stop_server
+	gone /dev/vduse/$ring || end "not ok: $ring: a device outlived a clean end"
+}
+
+one_ring() {
+	ring=$1
+	server_options=$2
+	: >/mnt/server.log
+	starts=0
+	start_server
+	/bin/vdpa-dev add $ring || end "not ok: $ring: vdpa-dev add"
+	kernel_driver $3
+	server_dies
+	our_client $3
+	the_end
+}
+
+$B mount -t proc proc /proc
+$B mount -t sysfs sysfs /sys
+$B mount -t devtmpfs dev /dev
+$B mount -t tmpfs -o size=1500M tmpfs /mnt
+$B mkdir -p $M /mnt/src
+echo "GUEST Linux $($B uname -r)"
+load_modules
+/bin/guest-work make /mnt/src
+$B mkdir /mnt/src/tree
+$B cp -a /proc/self/../sys/kernel /mnt/src/tree/k 2>/dev/null
+for i in $($B seq 1 200); do
+	$B mkdir -p /mnt/src/tree/$((i % 7))/$((i % 3))
+	$B dd if=/mnt/src/in/blob of=/mnt/src/tree/$((i % 7))/$((i % 3))/$i bs=4001 count=$((i % 50)) skip=$i 2>/dev/null
+done
+one_ring split "" 0
+one_ring packed --packed 1
+end "done vdpa"
