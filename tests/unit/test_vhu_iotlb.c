@@ -346,14 +346,25 @@ static void misses_are_asked_page_by_page(void **state)
 	answer(1);
 	assert_string_equal(strstr(f.v->rec.text, "absent"),
 			    "absent ffff1000+1000 1;");
-	/* An entry may say less than was asked. */
-	assert_int_equal(message(VU_IOTLB_UPDATE, IOVA + 0x2000, 0x1000,
-				 VD_USER, VU_ACCESS_WO),
-			 0);
+	/* So does a yes without an entry. */
 	answer(0);
 	assert_true(heard("absent ffff2000+1000 1;"));
 	answer(0);
 	assert_false(heard("absent ffff0000"));
+}
+
+/* The IOTLB is flushed between entry and answer. */
+static void an_entry_that_has_gone_is_asked_for_again(void **state)
+{
+	miss(IOVA, 1, VTFS_MAP_READ);
+	expect(VU_IOTLB_MISS, IOVA, VU_ACCESS_RO);
+	assert_int_equal(update(0, 0x1000, 0), 0);
+	assert_int_equal(invalidate(0, 0x1000), 0);
+	answer(0);
+	assert_false(heard("absent ffff0000"));
+	assert_true(heard("absent 0+0 0;"));
+	miss(IOVA, 1, VTFS_MAP_READ);
+	expect(VU_IOTLB_MISS, IOVA, VU_ACCESS_RO);
 }
 
 /* covers: VHU-DEV-21 */
@@ -468,9 +479,13 @@ static void a_ring_starts_when_its_addresses_are_there(void **state)
 	assert_false(f.v->rec.started[1]);
 	expect(VU_IOTLB_MISS, IOVA + 0x3000, VU_ACCESS_RO);
 	expect(VU_IOTLB_MISS, IOVA + 0x4000, VU_ACCESS_RO);
-	expect(VU_IOTLB_MISS, IOVA + 0x5000, VU_ACCESS_RO);
+	expect(VU_IOTLB_MISS, IOVA + 0x5000, RW);
 	assert_int_equal(update(0x3000, 0x1000, 0x8000), 0);
 	assert_int_equal(update(0x4000, 0x1000, 0), 0);
+	/* What may only be read is not enough for what the device writes. */
+	assert_int_equal(message(VU_IOTLB_UPDATE, IOVA + 0x5000, 0x1000,
+				 VD_USER + 0x5000, VU_ACCESS_RO),
+			 0);
 	assert_false(f.v->rec.started[1]);
 	assert_int_equal(update(0x5000, 0x1000, 0x5000), 0);
 	assert_true(f.v->rec.started[1]);
@@ -509,6 +524,7 @@ int main(void)
 	    T(the_iotlb_is_bounded),
 	    T(memory_that_goes_takes_its_entries_along),
 	    T(misses_are_asked_page_by_page),
+	    T(an_entry_that_has_gone_is_asked_for_again),
 	    T(an_entry_that_forbids_is_an_access_failure),
 	    T(a_yes_counts_when_all_was_read),
 	    T(only_so_many_are_asked_at_a_time),

@@ -299,6 +299,7 @@ static int update(struct vu_device *d, const struct vu_iotlb *m)
 				 (unsigned long long)m->size,
 				 (unsigned long long)m->iova,
 				 (unsigned long long)m->user_addr, m->perm);
+	vtfs_vu_tlb_seen(d, m);
 	if (is_known(t, &e))
 		return 0;
 	/* What it replaces may be in use. */

@@ -19,9 +19,10 @@
  * What the session misses is asked for on the back-end's channel, page by page
  * (the front-end says how large the page was), VU_TLB_SENT at a time, and each
  * with a reply: one that says no, or yes without an entry, means that there is
- * nothing. A front-end sends the entry first, on its own channel, so a yes
- * counts when all that came there was read. Without a channel that can answer
- * there is nothing either.
+ * nothing. (If the entry came and has gone by then, it is asked for again.) A
+ * front-end sends the entry first, on its own channel, so a yes counts when all
+ * that came there was read. Without a channel that can answer there is nothing
+ * either.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,7 +47,7 @@ struct vu_tlb_entry {
 struct vu_tlb_ask {
 	uint64_t page;
 	unsigned access;
-	bool said_yes; /* but no entry was seen yet */
+	bool seen; /* an entry came since */
 };
 
 struct vu_tlb {
@@ -75,6 +76,8 @@ int vtfs_vu_tlb_msg_done(struct vu_device *d);
 int vtfs_vu_tlb_compile(struct vu_device *d);
 void vtfs_vu_tlb_miss(struct vu_device *d, const struct vtfs_miss *m);
 /* The next question, if there is one to be sent; it was sent; its answer. */
+/* An entry came. */
+void vtfs_vu_tlb_seen(struct vu_device *d, const struct vu_iotlb *m);
 bool vtfs_vu_tlb_next(struct vu_device *d, struct vu_iotlb *ret);
 void vtfs_vu_tlb_sent(struct vu_device *d);
 void vtfs_vu_tlb_answer(struct vu_device *d, uint64_t status);

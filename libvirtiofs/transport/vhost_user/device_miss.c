@@ -61,6 +61,15 @@ void vtfs_vu_tlb_miss(struct vu_device *d, const struct vtfs_miss *m)
 	}
 }
 
+void vtfs_vu_tlb_seen(struct vu_device *d, const struct vu_iotlb *m)
+{
+	struct vu_tlb *t = &d->tlb;
+
+	for (unsigned i = 0; i < t->answered_cnt + t->sent_cnt; i++)
+		t->asks[i].seen |= vtfs_range_overlap(
+		    t->asks[i].page, VU_TLB_PAGE, m->iova, m->size);
+}
+
 bool vtfs_vu_tlb_next(struct vu_device *d, struct vu_iotlb *ret)
 {
 	struct vu_tlb *t = &d->tlb;
@@ -116,13 +125,17 @@ void vtfs_vu_tlb_settle(struct vu_device *d, bool idle)
 		struct vu_tlb_ask a = t->asks[i];
 		bool there = is_there(d, &a);
 
-		if (!there && !idle) {
+		if (!there && !idle && !a.seen) {
 			i++;
 			continue;
 		}
 		forget_ask(t, i);
 		t->answered_cnt--;
-		if (!there)
+		if (there)
+			continue;
+		if (a.seen)
+			t->dropped = true;
+		else
 			deny(d, &a);
 	}
 	if (t->dropped && t->ask_cnt < VU_TLB_ASKS / 2) {

@@ -47,25 +47,47 @@ static int busy(const struct vu_device *d, const struct vu_vring *v)
 /* ---- what the session needs to run a ring ---- */
 
 /* Not there yet: asked for, and -EAGAIN. */
-static int iova_area(struct vu_device *d, uint64_t iova, size_t len,
-		     uint64_t *ret)
+static int iova_area(struct vu_device *d, const struct vtfs_miss *m)
 {
-	const struct vtfs_miss m = {iova, len, VTFS_MAP_READ};
+	uint64_t hole;
 
-	*ret = iova;
-	if (vtfs_range_wraps(iova, len))
+	if (vtfs_range_wraps(m->addr, m->len))
 		return vtfs_fail(-EFAULT, "a ring at 0x%llx wraps around",
-				 (unsigned long long)iova);
-	if (vtfs_table_ptr(d->tlb.table, iova, len))
+				 (unsigned long long)m->addr);
+	if (d->tlb.table &&
+	    vtfs_table_covers(d->tlb.table, m->addr, m->len, m->access, &hole))
 		return 0;
-	vtfs_vu_tlb_miss(d, &m);
+	vtfs_vu_tlb_miss(d, m);
 	return -EAGAIN;
 }
 
-static int area(struct vu_device *d, uint64_t user, size_t len, uint64_t *ret)
+/* All of it, so that what is missing is asked for at once. */
+static int iova_ring(struct vu_device *d, const struct vu_vring *v,
+		     struct vtfs_queue_setup *q, const struct vtfs_vq_areas *a)
 {
-	if (d->tlb.on)
-		return iova_area(d, user, len, ret);
+	const unsigned both = VTFS_MAP_READ | VTFS_MAP_WRITE;
+	const struct vtfs_miss m[3] = {
+	    {v->addr.desc, a->desc_len, packed(d) ? both : VTFS_MAP_READ},
+	    {v->addr.avail, a->driver_len, VTFS_MAP_READ},
+	    {v->addr.used, a->device_len, both},
+	};
+	int r = 0;
+
+	q->desc = v->addr.desc;
+	q->driver = v->addr.avail;
+	q->device = v->addr.used;
+	for (unsigned i = 0; i < 3; i++) {
+		int ri = iova_area(d, &m[i]);
+
+		if (r >= 0 || ri == -EFAULT)
+			r = ri < 0 ? ri : r;
+	}
+	return r;
+}
+
+static int area(const struct vu_device *d, uint64_t user, size_t len,
+		uint64_t *ret)
+{
 	if (vtfs_table_user_to_peer(d->mem.table, user, len, ret) < 0)
 		return vtfs_fail(
 		    -EFAULT,
@@ -79,7 +101,6 @@ static int translate(struct vu_device *d, const struct vu_vring *v,
 		     struct vtfs_queue_setup *q)
 {
 	struct vtfs_vq_areas a;
-	int rs[3];
 	int r;
 
 	r = vtfs_vq_areas(&a, vtfs_features_vq_flags(d->status.features),
@@ -91,14 +112,14 @@ static int translate(struct vu_device *d, const struct vu_vring *v,
 	    v->addr.used % a.device_align)
 		return vtfs_fail(-EINVAL, "ring %u is not aligned",
 				 index_of(d, v));
-	/* All of them, so that what is missing is asked for at once. */
-	rs[0] = area(d, v->addr.desc, a.desc_len, &q->desc);
-	rs[1] = area(d, v->addr.avail, a.driver_len, &q->driver);
-	rs[2] = area(d, v->addr.used, a.device_len, &q->device);
-	for (unsigned i = 0; i < 3; i++)
-		if (rs[i] < 0 && rs[i] != -EAGAIN)
-			return rs[i];
-	return rs[0] < 0 ? rs[0] : rs[1] < 0 ? rs[1] : rs[2];
+	if (d->tlb.on)
+		return iova_ring(d, v, q, &a);
+	r = area(d, v->addr.desc, a.desc_len, &q->desc);
+	if (r >= 0)
+		r = area(d, v->addr.avail, a.driver_len, &q->driver);
+	if (r >= 0)
+		r = area(d, v->addr.used, a.device_len, &q->device);
+	return r;
 }
 
 /* Can a ring be at this base? The used index of a split ring is in memory. */
