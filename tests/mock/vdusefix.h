@@ -23,7 +23,6 @@ struct vdusefix {
 	/* The device, if exists */
 	bool exists, on_bus, gave_up, driver_ok;
 	int create_errno;
-	struct vduse_dev_config created;
 	unsigned char config[64];
 	unsigned creates, destroys;
 	uint16_t max_size[VF_VQS];
@@ -37,6 +36,7 @@ struct vdusefix {
 	unsigned map_cnt, asked;
 	int memfd; /* 1 MiB */
 	uint32_t next_id;
+	struct vduse_dev_config created; /* its end is open */
 };
 extern struct vdusefix vf;
 

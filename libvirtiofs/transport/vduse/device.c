@@ -102,9 +102,10 @@ static uint32_t config_len(const struct vduse_device *d)
 
 static int create(struct vduse_device *d)
 {
-	struct {
+	union {
 		struct vduse_dev_config head;
-		unsigned char config[sizeof(struct vtfs_fs_config)];
+		unsigned char bytes[sizeof(struct vduse_dev_config) +
+				    sizeof(struct vtfs_fs_config)];
 	} c = {.head = {
 		   .vendor_id = VENDOR,
 		   .device_id = VTFS_FS_DEVICE_ID,
