@@ -6,6 +6,7 @@
 #include "transport/vdpa/vdpa.h"
 #include "transport/vduse/vduse.h"
 #include "transport/vfio/vfio.h"
+#include "transport/vfio_user/vfio_user.h"
 #include "transport/vhost_user/vhost_user.h"
 
 /* What follows "NAME:" in uri, or NULL. */
@@ -49,6 +50,9 @@ int virtiofs_transport_open_device(struct virtiofs_transport **ret,
 	path = after(uri, "vduse:");
 	if (path)
 		return vtfs_vduse_open(ret, path);
+	path = after(uri, "vfio-user:");
+	if (path)
+		return vtfs_vfio_user_listen(ret, path);
 	return no_such_transport(uri);
 }
 

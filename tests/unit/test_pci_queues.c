@@ -92,8 +92,11 @@ static void platform_access_is_the_business_of_the_bus(void **state)
 {
 	struct pcibus *b = *state;
 
-	bus_negotiate(b, VIRTIOFS_F_VERSION_1 | VTFS_F_ACCESS_PLATFORM);
-	assert_true(b->rec.features == VIRTIOFS_F_VERSION_1);
+	for (int i = 0; i < 2; i++) {
+		bus_negotiate(b, VIRTIOFS_F_VERSION_1 | VTFS_F_ACCESS_PLATFORM);
+		assert_true(b->rec.features == VIRTIOFS_F_VERSION_1);
+		bus_restart(b, 2, 1024, REC_OFFERED | VTFS_F_ACCESS_PLATFORM);
+	}
 }
 
 /* ---- registers ---- */
@@ -314,6 +317,10 @@ static void doorbell_rings_its_queue_only(void **state)
 	assert_int_equal(bus_heard(b->rec.kick_fd[0]), 0);
 	assert_int_equal(bus_heard(b->rec.kick_fd[1]), 0);
 	assert_int_equal(b->fn.queues[2].kick, -1);
+	/* One that ran, and does no more. */
+	bus_set_status(b, 0);
+	ring(b, 4, 2, 1);
+	assert_int_equal(bus_heard(b->fn.queues[1].kick), 0);
 }
 
 /* ---- resets ---- */
