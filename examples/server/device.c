@@ -62,12 +62,19 @@ static int make_device(struct device *d, const struct options *o, unsigned idx,
 	int r;
 
 	d->connected = l->connected;
+	if (o->sockets[idx].vfio_user && !opts.tag) {
+		log_err("--listen: vfio-user needs --tag: its guests ask for "
+			"it");
+		return -EINVAL;
+	}
 	if (l->transport) {
 		t = l->transport;
 		l->transport = NULL;
 		r = 0;
 	} else if (l->connected) {
 		r = virtiofs_vhost_user_device_fd(&t, l->fd);
+	} else if (o->sockets[idx].vfio_user) {
+		r = virtiofs_vfio_user_listen_fd(&t, l->fd);
 	} else {
 		r = virtiofs_vhost_user_listen_fd(&t, l->fd);
 	}

@@ -87,16 +87,13 @@ static const struct option long_options[] = {
 };
 
 static const char help_text[] =
-    "Usage: virtiofs-server --shared-dir DIR (--listen URI | --socket-path "
-    "PATH "
-    "|\n"
-    "                       --fd N)... [OPTION]...\n"
+    "Usage: virtiofs-server --shared-dir DIR (--listen URI |\n"
+    "                       --socket-path PATH | --fd N)... [OPTION]...\n"
     "Serve a directory as a virtio-fs device.\n"
     "\n"
     "  --shared-dir DIR        the directory to serve\n"
-    "  --listen URI            be a device there: vhost-user:PATH, a socket, "
-    "or\n"
-    "                          vduse:NAME, on the kernel's vDPA bus\n"
+    "  --listen URI            be a device at vhost-user:PATH, vfio-user:PATH\n"
+    "                          (a PCI function) or vduse:NAME (vDPA)\n"
     "  --socket-path PATH      listen on this socket; given several times, a\n"
     "                          device on each\n"
     "  --socket-group GROUP    the sockets' group, which may then connect\n"
@@ -294,18 +291,21 @@ static int set_queues(struct options *o, const char *arg)
 
 static int set_listen(struct options *o, const char *uri)
 {
-	static const char vhost[] = "vhost-user:", vduse[] = "vduse:";
-	bool is_vduse = !strncmp(uri, vduse, sizeof(vduse) - 1);
+	bool is_vduse = !strncmp(uri, "vduse:", 6);
+	bool is_vfio = !strncmp(uri, "vfio-user:", 10);
+	struct socket_opts *s = &o->sockets[o->socket_cnt];
 	int r;
 
-	if (!is_vduse && strncmp(uri, vhost, sizeof(vhost) - 1)) {
+	if (!is_vduse && !is_vfio && strncmp(uri, "vhost-user:", 11)) {
 		log_err("--listen: can't be a device at %s", uri);
 		return -EINVAL;
 	}
 	r = add_socket(o, is_vduse ? uri : strchr(uri, ':') + 1, -1);
-	if (r == 0)
-		o->sockets[o->socket_cnt - 1].vduse = is_vduse;
-	return r;
+	if (r < 0)
+		return r;
+	s->vduse = is_vduse;
+	s->vfio_user = is_vfio;
+	return 0;
 }
 
 static int set_fd(struct options *o, const char *arg)

@@ -36,6 +36,7 @@ struct socket_opts {
 	const char *path; /* NULL: fd */
 	int fd;
 	bool vduse;	 /* path is a URI, and there is no socket */
+	bool vfio_user;	 /* spoken on the socket, not vhost-user */
 	const char *tag; /* or NULL */
 };
 
