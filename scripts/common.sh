@@ -75,11 +75,16 @@ uml_exec() {
 }
 
 # qemu_exec QEMU FOLDER MEMORY CPUS PROPERTIES ARGUMENT...: becomes QEMU with a
-# virtio-fs of FOLDER/sock. Console: FOLDER/console. qemu_first: arguments that
-# have to come before it.
+# virtio-fs of FOLDER/sock. Console: FOLDER/console. The properties are of
+# vhost-user-fs-pci; or the word vfio-user: the socket has a whole PCI function.
+# qemu_first: arguments that have to come before it.
 qemu_exec() {
 	local qemu=$1 dir=$2 mem=$3 cpus=$4 props=$5
-	local share=${qemu%/bin/*}/share
+	local share=${qemu%/bin/*}/share function
+
+	function=(-chardev "socket,id=c0,path=$dir/sock" -device "vhost-user-fs-pci,chardev=c0,$props")
+	[ "$props" != vfio-user ] || function=(-device
+		"{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"$dir/sock\"}}")
 
 	# QEMU 11.1 looks for its firmware in /usr/share, not beside itself.
 	shift 5
@@ -87,8 +92,7 @@ qemu_exec() {
 		-nodefaults -display none -serial chardev:s0 \
 		-chardev "file,id=s0,path=$dir/console,append=on" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" -numa node,memdev=mem \
-		-chardev "socket,id=c0,path=$dir/sock" ${qemu_first:-} \
-		-device "vhost-user-fs-pci,chardev=c0,$props" "$@" </dev/null
+		${qemu_first:-} "${function[@]}" "$@" </dev/null
 }
 # For the end of its kernel's command line.
 qemu_append="console=ttyS0 quiet nokaslr tsc=reliable mitigations=off"
