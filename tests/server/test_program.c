@@ -28,7 +28,7 @@ static void wrong_options_are_named(void **state)
 	    {{"word"}, "not an option: word"},
 	    {{"--tag"}, "option needs a value: --tag"},
 	    {{"--socket-path", "/x"}, "--shared-dir is missing"},
-	    {{"--shared-dir", "/"}, "--listen or --fd is missing"},
+	    {{"--shared-dir", "/"}, "or --fd is missing"},
 	    {{"--shared-dir", "/", "--fd", "1", "--socket-path=x"}, "exclude"},
 	    {{"--shared-dir", "/", "--fd", "1", "--fd", "1"}, "given twice"},
 	    {{"--shared-dir", "/", "--fd", "1", "--listen=vhost-user:x"},
