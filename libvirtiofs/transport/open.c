@@ -19,13 +19,6 @@ static const char *after(const char *uri, const char *name)
 
 static int no_such_transport(const char *uri)
 {
-	static const char *const planned[] = {"vfio-user:"};
-
-	for (unsigned i = 0; i < sizeof(planned) / sizeof(planned[0]); i++)
-		if (after(uri, planned[i]))
-			return vtfs_fail(-EOPNOTSUPP,
-					 "%s: this transport is not built",
-					 uri);
 	if (after(uri, "vdpa:") || after(uri, "vfio:"))
 		return vtfs_fail(-EINVAL, "%s: that is a client's end", uri);
 	if (after(uri, "vduse:"))
@@ -66,6 +59,9 @@ int virtiofs_transport_open_client(struct virtiofs_transport **ret,
 	path = after(uri, "vhost-user:");
 	if (path)
 		return vtfs_vhost_user_connect(ret, path);
+	path = after(uri, "vfio-user:");
+	if (path)
+		return vtfs_vfio_user_connect(ret, path);
 	path = after(uri, "vfio:");
 	if (path)
 		return vtfs_vfio_open(ret, path);

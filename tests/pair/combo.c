@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool over_socket;
+static const char *transport = "inproc";
 static uint64_t layout;
 
 static uint64_t seed = 88172645463325252ULL;
@@ -41,12 +41,17 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 {
 	int sv[2];
 
-	if (!over_socket) {
+	if (!strcmp(transport, "inproc")) {
 		assert_int_equal(virtiofs_inproc_pair(d, c), 0);
 		return;
 	}
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
 			 0);
+	if (!strcmp(transport, "vfio-user")) {
+		assert_int_equal(virtiofs_vfio_user_device_fd(d, sv[0]), 0);
+		assert_int_equal(virtiofs_vfio_user_client_fd(c, sv[1]), 0);
+		return;
+	}
 	assert_int_equal(virtiofs_vhost_user_device_fd(d, sv[0]), 0);
 	assert_int_equal(virtiofs_vhost_user_client_fd(c, sv[1]), 0);
 }
@@ -65,6 +70,8 @@ void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 	    .queue_size = co->num,
 	    .features = VIRTIOFS_F_VERSION_1 | co->features,
 	};
+	/* ACCESS_PLATFORM is the transport's. */
+	uint64_t own = 1ULL << 33;
 	struct virtiofs_transport *d, *c;
 
 	memset(f, 0, sizeof(*f));
@@ -76,7 +83,8 @@ void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 		fail_msg("start: %s", virtiofs_last_error());
 	f->info.size = sizeof(f->info);
 	assert_int_equal(virtiofs_client_get_info(f->c, &f->info), 0);
-	assert_int_equal(f->info.features, VIRTIOFS_F_VERSION_1 | co->features);
+	assert_int_equal(f->info.features & ~own,
+			 VIRTIOFS_F_VERSION_1 | co->features);
 	assert_int_equal(f->info.request_queues, queues);
 }
 
@@ -127,11 +135,12 @@ int take_args(int argc, char **argv)
 {
 	if (argc < 3) {
 		fprintf(stderr,
-			"usage: %s inproc|vhost-user split|packed [TEST]\n",
+			"usage: %s inproc|vhost-user|vfio-user split|packed "
+			"[TEST]\n",
 			argv[0]);
 		return 2;
 	}
-	over_socket = !strcmp(argv[1], "vhost-user");
+	transport = argv[1];
 	layout = !strcmp(argv[2], "packed") ? VIRTIOFS_F_RING_PACKED : 0;
 	if (argc > 3)
 		cmocka_set_test_filter(argv[3]);
