@@ -8,6 +8,7 @@
 
 #include "combo.h"
 #include "leaks.h"
+#include "transport/vhost_user/client.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+<<<<<<< HEAD
 static const char *transport = "inproc";
+=======
+static bool over_socket;
+static bool iommu;
+>>>>>>> badedce (vhost-user: an IOMMU before the front-end, for tests)
 static uint64_t layout;
 
 static uint64_t seed = 88172645463325252ULL;
@@ -54,6 +60,8 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 	}
 	assert_int_equal(virtiofs_vhost_user_device_fd(d, sv[0]), 0);
 	assert_int_equal(virtiofs_vhost_user_client_fd(c, sv[1]), 0);
+	if (iommu)
+		vtfs_vhost_user_client_iommu(*c);
 }
 
 void fix_start(struct fix *f, const struct combo *co, unsigned queues)
@@ -135,12 +143,22 @@ int take_args(int argc, char **argv)
 {
 	if (argc < 3) {
 		fprintf(stderr,
+<<<<<<< HEAD
 			"usage: %s inproc|vhost-user|vfio-user split|packed "
 			"[TEST]\n",
 			argv[0]);
 		return 2;
 	}
 	transport = argv[1];
+=======
+			"usage: %s inproc|vhost-user|vhost-user-iommu "
+			"split|packed [TEST]\n",
+			argv[0]);
+		return 2;
+	}
+	over_socket = !strncmp(argv[1], "vhost-user", 10);
+	iommu = !strcmp(argv[1], "vhost-user-iommu");
+>>>>>>> badedce (vhost-user: an IOMMU before the front-end, for tests)
 	layout = !strcmp(argv[2], "packed") ? VIRTIOFS_F_RING_PACKED : 0;
 	if (argc > 3)
 		cmocka_set_test_filter(argv[3]);

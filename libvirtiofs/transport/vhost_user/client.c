@@ -127,11 +127,15 @@ static int client_dispatch(struct virtiofs_transport *t)
 	int r;
 
 	r = vtfs_vu_client_serve_back(c);
+	vtfs_vu_client_serve_miss(c);
 	if (r == -EAGAIN)
 		r = listen_idle(c);
 	if (r < 0)
 		vtfs_vu_client_lose(c, r);
 	vtfs_evfd_drain(c->wake);
+	if (c->again)
+		vtfs_evfd_signal(c->wake);
+	c->again = false;
 	if (c->changed) {
 		c->changed = false;
 		c->sink->ops->config_changed(c->sink);

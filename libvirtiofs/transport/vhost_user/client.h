@@ -42,6 +42,7 @@ enum vu_op {
 	VU_OP_UNMAP,
 	VU_OP_START,
 	VU_OP_STOP,
+	VU_OP_IOTLB,
 };
 
 enum vu_reply {
@@ -111,6 +112,10 @@ struct vu_client {
 	uint64_t status_reply;
 	uint8_t status; /* where there is no STATUS */
 	bool running[VU_CLIENT_RINGS];
+	bool iommu;  /* there is one before us: client_iommu.c */
+	bool missed; /* back_rx holds a miss that is not answered */
+	bool again;  /* there is more to do in the next dispatch */
+	unsigned misses;
 	struct vu_shared *shared;
 	unsigned shared_cnt;
 };
@@ -144,6 +149,26 @@ int vtfs_vu_client_serve_back(struct vu_client *c);
 /* Makes the channel; the other end to *ret_fd. */
 int vtfs_vu_client_open_back(struct vu_client *c, int *ret_fd);
 void vtfs_vu_client_close_back(struct vu_client *c);
+
+/* client_iommu.c: for tests, an IOMMU between our addresses and the device.
+ * Before connect. */
+void vtfs_vhost_user_client_iommu(struct virtiofs_transport *t);
+/* What the device calls our address. */
+uint64_t vtfs_vu_client_iova(const struct vu_client *c, uint64_t addr);
+uint64_t vtfs_vu_client_unmapped(const struct vu_client *c, uint64_t iova);
+/* A device that does not translate is no good then. */
+int vtfs_vu_client_check_iommu(const struct vu_client *c);
+/* The first message of a script that takes memory back. */
+int vtfs_vu_client_invalidate(struct vu_client *c, uint64_t addr, uint64_t len);
+/* A miss came; 1: its answer waits for vtfs_vu_client_serve_miss(). */
+int vtfs_vu_client_miss(struct vu_client *c);
+/* Send the entry, unless an op is under way; the script of that is over. */
+void vtfs_vu_client_serve_miss(struct vu_client *c);
+void vtfs_vu_client_miss_done(struct vu_client *c, int r);
+/* Wake the next dispatch, also from within one. */
+void vtfs_vu_client_later(struct vu_client *c);
+/* client_back.c: the message in back_rx is done. */
+int vtfs_vu_client_answer_back(struct vu_client *c, uint64_t status);
 
 /* client.c: the connection is over. Returns r. */
 int vtfs_vu_client_lose(struct vu_client *c, int r);

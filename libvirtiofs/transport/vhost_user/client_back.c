@@ -34,6 +34,7 @@ void vtfs_vu_client_close_back(struct vu_client *c)
 	if (c->back >= 0)
 		close(c->back);
 	c->back = -1;
+	c->missed = false;
 	vtfs_vu_rx_next(&c->back_rx);
 	vtfs_vu_tx_drop(&c->back_tx);
 }
@@ -63,17 +64,25 @@ static uint64_t handle(struct vu_client *c)
 	return 0;
 }
 
-static int answer(struct vu_client *c, uint64_t status)
+int vtfs_vu_client_answer_back(struct vu_client *c, uint64_t status)
 {
 	const struct vu_out out = {.request = c->back_rx.hdr.request,
 				   .flags = VU_REPLY,
 				   .payload = &status,
 				   .len = sizeof(status)};
 
-	if (!(c->back_rx.hdr.flags & VU_NEED_REPLY) ||
-	    !vtfs_vu_client_has(c, VU_PF(REPLY_ACK)))
+	bool asked = c->back_rx.hdr.flags & VU_NEED_REPLY;
+
+	vtfs_vu_rx_next(&c->back_rx);
+	if (!asked || !vtfs_vu_client_has(c, VU_PF(REPLY_ACK)))
 		return 0;
 	return vtfs_vu_tx_put(&c->back_tx, &out);
+}
+
+static bool is_miss(const struct vu_client *c)
+{
+	return c->back_rx.hdr.request == VU_BACKEND_IOTLB_MSG &&
+	       c->back_rx.hdr.size == sizeof(struct vu_iotlb);
 }
 
 int vtfs_vu_client_serve_back(struct vu_client *c)
@@ -83,10 +92,14 @@ int vtfs_vu_client_serve_back(struct vu_client *c)
 	/* One that never ends shall not keep us; the fd stays readable. */
 	for (unsigned i = 0; i < BACK_MAX && c->back >= 0; i++) {
 		r = vtfs_vu_tx_flush(&c->back_tx, c->back);
+		if (r >= 0 && c->missed)
+			return -EAGAIN;
 		if (r >= 0)
 			r = vtfs_vu_rx_recv(&c->back_rx, c->back, judge, c);
+		if (r >= 0 && is_miss(c) && vtfs_vu_client_miss(c))
+			return -EAGAIN;
 		if (r >= 0)
-			r = answer(c, handle(c));
+			r = vtfs_vu_client_answer_back(c, handle(c));
 		if (r == -ENOTCONN) {
 			/* It needs no channel. */
 			vtfs_vu_client_close_back(c);
@@ -94,7 +107,6 @@ int vtfs_vu_client_serve_back(struct vu_client *c)
 		}
 		if (r < 0)
 			return r;
-		vtfs_vu_rx_next(&c->back_rx);
 	}
 	return -EAGAIN;
 }

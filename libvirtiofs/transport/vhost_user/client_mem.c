@@ -146,7 +146,7 @@ int vtfs_vu_client_map(struct virtiofs_transport *t,
 	if (r == -EIO)
 		forget_one(c, c->shared_cnt - 1);
 	if (r >= 0)
-		*ret_peer_addr = addr;
+		*ret_peer_addr = vtfs_vu_client_iova(c, addr);
 	return r;
 }
 
@@ -167,10 +167,15 @@ int vtfs_vu_client_unmap(struct virtiofs_transport *t, uint64_t peer_addr)
 	unsigned i = 0;
 	int r = vtfs_vu_client_ready(c);
 
+	peer_addr = vtfs_vu_client_unmapped(c, peer_addr);
 	if (r >= 0)
 		r = find(c, peer_addr, &i);
 	if (r >= 0)
 		r = vtfs_vu_script_begin(c, VU_OP_UNMAP, peer_addr);
+	if (r > 0) {
+		r = vtfs_vu_client_invalidate(c, peer_addr, c->shared[i].len);
+		r = r < 0 ? r : 1;
+	}
 	if (r > 0 && vtfs_vu_client_has(c, VU_PF(CONFIGURE_MEM_SLOTS)))
 		r = add_region(c, VU_REM_MEM_REG, &c->shared[i]);
 	else if (r > 0)

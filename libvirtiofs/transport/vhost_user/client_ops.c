@@ -58,6 +58,9 @@ static int add_protocol(struct vu_client *c)
 	/* Not acknowledged: this message itself negotiates whether it could. */
 	r = vtfs_vu_script_add(c, VU_SET_PROTOCOL_FEATURES, VU_REPLY_NONE,
 			       &c->protocol, sizeof(c->protocol));
+	/* Some features are offered only now. */
+	if (r >= 0 && c->iommu)
+		r = add_get(c, VU_GET_FEATURES, &c->offered);
 	if (r >= 0 && vtfs_vu_client_has(c, VU_PF(MQ)))
 		r = add_get(c, VU_GET_QUEUE_NUM, &c->queues);
 	if (r >= 0 && vtfs_vu_client_has(c, VU_PF(CONFIGURE_MEM_SLOTS)))
@@ -97,9 +100,13 @@ int vtfs_vu_client_get_features(struct virtiofs_transport *t, uint64_t *ret)
 	struct vu_client *c = vtfs_vu_to_client(t);
 	int r = vtfs_vu_client_ready(c);
 
-	/* Bits that belong to vhost-user are no device features. */
 	if (r >= 0)
-		*ret = c->offered & ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
+		r = vtfs_vu_client_check_iommu(c);
+	/* Bits that belong to vhost-user are no device features; addresses are
+	 * our affair. */
+	if (r >= 0)
+		*ret = c->offered & ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL |
+				      VTFS_F_ACCESS_PLATFORM);
 	return r;
 }
 
@@ -112,6 +119,8 @@ int vtfs_vu_client_set_features(struct virtiofs_transport *t, uint64_t features)
 		r = vtfs_vu_script_begin(c, VU_OP_FEATURES, features);
 	if (r > 0) {
 		c->features = features | (c->offered & VU_F_PROTOCOL_FEATURES);
+		if (c->iommu)
+			c->features |= VTFS_F_ACCESS_PLATFORM;
 		r = add_u64(c, VU_SET_FEATURES, c->features);
 		if (r >= 0)
 			r = vtfs_vu_script_barrier(c);

@@ -272,6 +272,10 @@ int vtfs_vu_script_run(struct vu_client *c)
 			  vtfs_vu_request_name(last));
 	if (r < 0)
 		return vtfs_vu_client_lose(c, r);
+	if (s->op == VU_OP_IOTLB)
+		vtfs_vu_client_miss_done(c, s->refused ? -EIO : 0);
+	else if (c->missed)
+		vtfs_vu_client_later(c);
 	if (s->refused)
 		r = vtfs_fail(-EIO, "%s: the back-end refused %s", c->base.name,
 			      vtfs_vu_request_name(last));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "transport/vhost_user/device.h"
 
 static const struct vtfs_miss again;
@@ -138,10 +139,14 @@ void vtfs_vu_tlb_settle(struct vu_device *d, bool idle)
 		else
 			deny(d, &a);
 	}
-	if (t->dropped && t->ask_cnt < VU_TLB_ASKS / 2) {
-		t->dropped = false;
-		d->sink->ops->absent(d->sink, &again);
-	}
+	if (!t->dropped || t->ask_cnt >= VU_TLB_ASKS / 2 || d->handling)
+		return;
+	t->dropped = false;
+	d->sink->ops->absent(d->sink, &again);
+	/* Rings that do not run yet are asked for here. */
+	if (vtfs_vu_vrings_update(d) < 0)
+		vtfs_log(d->sink->log, LOG_WARNING, "%s: %s", d->base.name,
+			 virtiofs_last_error());
 }
 
 void vtfs_vu_tlb_no_channel(struct vu_device *d)
