@@ -109,4 +109,19 @@ void vtfs_vfu_drop_socket(struct vfu_client *c);
 int vtfs_vfu_listen(struct vfu_client *c);
 /* A doorbell, from any thread. */
 int vtfs_vfu_ring(struct vfu_client *c, unsigned vq, const struct vfu_ring *r);
+
+/* ---- client_open.c ---- */
+
+int vtfs_vfu_open(struct vtfs_pci_fn *fn);
+int vtfs_vfu_use_socket(struct vfu_client *c, int fd);
+/* The next command of the op that key stands for; another op begins anew. */
+unsigned vtfs_vfu_step_of(struct vfu_client *c, const void *key);
+int vtfs_vfu_steps_end(struct vfu_client *c, int r);
+/* Like ask, for a structure that is also the reply's. */
+int vtfs_vfu_ask_same(struct vfu_client *c, uint16_t command, const void *p,
+		      size_t len);
+/* A read, whose data is behind io in rx, or a write. */
+int vtfs_vfu_region_io(struct vfu_client *c, uint16_t command,
+		       const struct vfu_region_io *io, const void *data);
+uint32_t vtfs_vfu_cfg32(const struct vfu_client *c, unsigned at);
 #endif
