@@ -17,12 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-<<<<<<< HEAD
 static const char *transport = "inproc";
-=======
-static bool over_socket;
-static bool iommu;
->>>>>>> badedce (vhost-user: an IOMMU before the front-end, for tests)
 static uint64_t layout;
 
 static uint64_t seed = 88172645463325252ULL;
@@ -60,7 +55,7 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 	}
 	assert_int_equal(virtiofs_vhost_user_device_fd(d, sv[0]), 0);
 	assert_int_equal(virtiofs_vhost_user_client_fd(c, sv[1]), 0);
-	if (iommu)
+	if (!strcmp(transport, "vhost-user-iommu"))
 		vtfs_vhost_user_client_iommu(*c);
 }
 
@@ -143,22 +138,12 @@ int take_args(int argc, char **argv)
 {
 	if (argc < 3) {
 		fprintf(stderr,
-<<<<<<< HEAD
-			"usage: %s inproc|vhost-user|vfio-user split|packed "
-			"[TEST]\n",
+			"usage: %s inproc|vhost-user|vhost-user-iommu|"
+			"vfio-user split|packed [TEST]\n",
 			argv[0]);
 		return 2;
 	}
 	transport = argv[1];
-=======
-			"usage: %s inproc|vhost-user|vhost-user-iommu "
-			"split|packed [TEST]\n",
-			argv[0]);
-		return 2;
-	}
-	over_socket = !strncmp(argv[1], "vhost-user", 10);
-	iommu = !strcmp(argv[1], "vhost-user-iommu");
->>>>>>> badedce (vhost-user: an IOMMU before the front-end, for tests)
 	layout = !strcmp(argv[2], "packed") ? VIRTIOFS_F_RING_PACKED : 0;
 	if (argc > 3)
 		cmocka_set_test_filter(argv[3]);
