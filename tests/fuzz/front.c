@@ -8,11 +8,12 @@
 #include <virtiofs/transport.h>
 
 #include "frame.h"
+#include "transport/transport.h"
 #include "wire/ring.h"
 #include "wire/virtio.h"
 
 #define TURNS_MAX 300
-#define NUM	  8u
+#define NUM	  FRONT_RING_NUM
 /* In KIND_MEM, behind the rings: a piece for each of the last requests. */
 #define CELLS	 16u
 #define CELL_AT	 0x8000u
@@ -129,6 +130,13 @@ static void say_u64(struct front *f, uint32_t request, uint64_t v, int fd)
 	front_send(f, &msg, sizeof(msg), &fd, fd >= 0);
 }
 
+void front_clear_ring(struct front *f, unsigned i)
+{
+	f->ring[i].desc = f->ring[i].avail = 0;
+	f->ring[i].wrap = true;
+	memset(sock_mem[0] + i * FRONT_RING_LEN, 0, FRONT_RING_LEN);
+}
+
 static void say_ring(struct front *f, unsigned i)
 {
 	struct {
@@ -151,9 +159,7 @@ static void say_ring(struct front *f, unsigned i)
 	say_u64(f, VU_SET_VRING_CALL, i, sock_fd(KIND_BLOCKING));
 	say_u64(f, VU_SET_VRING_KICK, i, sock_fd(KIND_EVENT));
 	say_u64(f, VU_SET_VRING_ENABLE, i | UINT64_C(1) << 32, -1);
-	f->ring[i].desc = f->ring[i].avail = 0;
-	f->ring[i].wrap = true;
-	memset(sock_mem[0] + i * FRONT_RING_LEN, 0, FRONT_RING_LEN);
+	front_clear_ring(f, i);
 }
 
 static void say_memory(struct front *f)
@@ -173,6 +179,47 @@ static void say_memory(struct front *f)
 	front_send(f, &msg, sizeof(msg.h) + msg.h.size, fds, 2);
 }
 
+/* ---- the IOMMU: guest addresses, and rings by ours ---- */
+
+bool front_has_iommu(const struct front *f)
+{
+	return f->features & VTFS_F_ACCESS_PLATFORM;
+}
+
+static void say_iotlb(struct front *f, uint8_t type, uint64_t iova,
+		      uint64_t size)
+{
+	struct {
+		struct vu_header h;
+		struct vu_iotlb m;
+	} __attribute__((packed)) msg = {
+	    .h = {VU_IOTLB_MSG, VU_VERSION | VU_NEED_REPLY, sizeof(msg.m)},
+	    .m = {.iova = iova,
+		  .size = size,
+		  .user_addr = iova >= FRONT_USER
+				   ? iova
+				   : iova - FRONT_GUEST + FRONT_USER,
+		  .perm = VU_ACCESS_RO | VU_ACCESS_WO,
+		  .type = type},
+	};
+
+	front_send(f, &msg, sizeof(msg), NULL, 0);
+}
+
+void front_iotlb(struct front *f, uint8_t how)
+{
+	uint64_t page = FRONT_GUEST +
+			(how % 16 ? in_u8(f->in) % 32 * 0x1000u : CELL_AT);
+
+	if (how & 1)
+		say_iotlb(f, VU_IOTLB_UPDATE, page, 0x1000u * (1 + how / 16u));
+	else if (how < 0xf0)
+		say_iotlb(f, VU_IOTLB_INVALIDATE, page,
+			  0x1000u * (1 + how / 16u));
+	else
+		say_iotlb(f, VU_IOTLB_INVALIDATE, 0, 0);
+}
+
 static uint64_t wanted_features(uint8_t how)
 {
 	uint64_t features = VIRTIOFS_F_VERSION_1;
@@ -183,6 +230,8 @@ static uint64_t wanted_features(uint8_t how)
 		features |= VIRTIOFS_F_EVENT_IDX;
 	if (how & FRONT_IN_ORDER)
 		features |= VIRTIOFS_F_IN_ORDER | VIRTIOFS_F_INDIRECT_DESC;
+	if (how & FRONT_IOMMU)
+		features |= VTFS_F_ACCESS_PLATFORM;
 	return features;
 }
 
@@ -264,7 +313,7 @@ static unsigned char *next_cell(struct front *f, uint64_t *ret_addr)
 	return sock_mem[0] + at;
 }
 
-static void say_init(struct front *f)
+void front_init(struct front *f)
 {
 	const struct frame_init frame = frame_init(1);
 	uint64_t addr;
@@ -315,6 +364,8 @@ void front_say_all(struct front *f, uint8_t how)
 	say_u64(f, VU_SET_FEATURES, f->features | VU_F_PROTOCOL_FEATURES, -1);
 	front_send(f, &channel, sizeof(channel), &fd, 1);
 	say_memory(f);
+	if (front_has_iommu(f))
+		say_iotlb(f, VU_IOTLB_UPDATE, FRONT_USER, 2 * FRONT_RING_LEN);
 	for (unsigned i = 0; i < 2; i++)
 		say_ring(f, i);
 	if (!(how & FRONT_NO_STATUS))
@@ -322,7 +373,7 @@ void front_say_all(struct front *f, uint8_t how)
 			VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_DRIVER |
 			    VTFS_STATUS_FEATURES_OK | VTFS_STATUS_DRIVER_OK,
 			-1);
-	say_init(f);
+	front_init(f);
 }
 
 void front_answer(struct front *f)
@@ -334,6 +385,8 @@ void front_answer(struct front *f)
 	uint8_t lie = in_u8(f->in);
 
 	sock_recv(sock_other(), msg.v, sizeof(msg.v), NULL);
+	if (front_has_iommu(f))
+		msg.h.request = VU_BACKEND_IOTLB_MSG;
 	if (lie & 1)
 		msg.h.request = in_u8(f->in);
 	if (lie & 2)

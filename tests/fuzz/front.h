@@ -15,6 +15,7 @@
 #include "wire/vhost_user.h"
 
 #define FRONT_RINGS    3u
+#define FRONT_RING_NUM 8u
 #define FRONT_RING_LEN 0x1000u
 #define FRONT_AVAIL_AT 0x400u
 #define FRONT_USED_AT  0x800u
@@ -55,11 +56,18 @@ void front_hear(struct front *f);
 #define FRONT_EVENT_IDX (1u << 1)
 #define FRONT_IN_ORDER	(1u << 2) /* and INDIRECT_DESC */
 #define FRONT_NO_STATUS (1u << 3)
+#define FRONT_IOMMU	(1u << 5)
 void front_say_all(struct front *f, uint8_t how);
+/* A ring from its beginning. */
+void front_clear_ring(struct front *f, unsigned i);
+void front_init(struct front *f);
 /* A request, in a place of its own. */
 void front_request(struct front *f, unsigned ring);
 /* On the device's channel. */
 void front_answer(struct front *f);
+bool front_has_iommu(const struct front *f);
+/* An entry for what is missed, or a page of it taken back. */
+void front_iotlb(struct front *f, uint8_t how);
 
 /* A message with that number; lie: what is wrong with it (lies.c). */
 void front_message(struct front *f, uint32_t request, uint8_t lie);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,6 +124,19 @@ static inline int fuzz_next_fd(void)
 	must(fd >= 0);
 	close(fd);
 	return fd;
+}
+
+/* A folder of the fuzzer's own in TMPDIR, or else in memory. Whoever sets
+ * TMPDIR removes what a crash leaves there. */
+static inline void fuzz_make_dir(char *path, size_t size)
+{
+	const char *tmp = getenv("TMPDIR");
+	int n;
+
+	if (!tmp)
+		tmp = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+	n = snprintf(path, size, "%s/virtiofs-fuzz-XXXXXX", tmp);
+	must(n > 0 && (size_t)n < size && mkdtemp(path));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

@@ -4,28 +4,13 @@
  * chains, frames, and orders of its transport. The program replies at once or
  * later, rightly or wrongly.
  */
+#include <errno.h>
+
 #include <virtiofs/prep.h>
 
-#include "frame.h"
-#include "guest.h"
-#include "wire/ring.h"
+#include "chains.h"
 
-#define KEPT_MAX  64u
-#define PARTS	  6u
 #define TURNS_MAX 3000
-
-struct fuzz {
-	struct guest g;
-	struct input *in;
-	struct virtiofs_devq *taken; /* queue 1, or NULL */
-	struct {
-		struct virtiofs_req *req;
-		unsigned vq;
-	} kept[KEPT_MAX];
-	unsigned kept_cnt;
-	unsigned popping; /* queue that requests come from, if known */
-	uint64_t unique;
-};
 
 /* Whatever the driver does, the program sees parts of its memory only. */
 static size_t check_parts(struct fuzz *f, const struct iovec *iov, unsigned cnt)
@@ -37,6 +22,11 @@ static size_t check_parts(struct fuzz *f, const struct iovec *iov, unsigned cnt)
 		sum += iov[i].iov_len;
 	}
 	return sum;
+}
+
+static bool owns(const struct fuzz *f, const struct iovec *iov)
+{
+	return guest_owns(&f->g, iov->iov_base, iov->iov_len);
 }
 
 static volatile uint8_t sink;
@@ -52,7 +42,9 @@ static void check_req(struct fuzz *f, const struct virtiofs_req *req)
 	size_t ext = req->in->total_extlen * 8ul;
 
 	must(check_parts(f, req->data, req->data_cnt) == req->data_len);
-	must(check_parts(f, req->room, req->room_cnt) == req->room_len);
+	/* Behind an IOMMU a short reply is made in private memory. */
+	if (!f->g.iommu || req->room_cnt != 1 || owns(f, req->room))
+		must(check_parts(f, req->room, req->room_cnt) == req->room_len);
 	must(req->in->unique);
 	must(req->in->len >= sizeof(*req->in) + req->data_len);
 	read_all(req->in, sizeof(*req->in));
@@ -106,11 +98,40 @@ static void reply(struct fuzz *f, struct virtiofs_req *req)
 	virtiofs_req_error(req, how > 8 ? how : 0);
 }
 
+/* To the client, unasked. */
+static void notify(struct fuzz *f)
+{
+	static const uint8_t data[GUEST_PAGE];
+	uint32_t code = (uint32_t)in_number(f->in);
+	size_t left = f->note_max - sizeof(struct fuse_out_header);
+	unsigned cnt = in_u8(f->in) % 18;
+	bool fits = true, on = f->g.queues > GUEST_QUEUES;
+	struct iovec iov[18];
+	int r;
+
+	for (unsigned i = 0; i < cnt; i++) {
+		iov[i] = virtiofs_iov(data, in_u8(f->in) * 8u);
+		fits &= iov[i].iov_len <= left;
+		left -= fits ? iov[i].iov_len : 0;
+	}
+	r = virtiofs_device_notify(f->g.dev, code, iov, cnt);
+	if (cnt > 16 || !code || code > INT32_MAX)
+		must(r == -EINVAL);
+	else if (!fits)
+		must(r == -EMSGSIZE);
+	else if (!on)
+		must(r == -EOPNOTSUPP);
+	else
+		must(r == 0 || r == -ENOSPC || r == -ENOTCONN);
+}
+
 static int on_request(struct virtiofs_req *req)
 {
 	struct fuzz *f = req->userdata;
 
 	check_req(f, req);
+	if (f->note_max && in_u8(f->in) % 4 == 3)
+		notify(f);
 	if (f->kept_cnt < KEPT_MAX && in_u8(f->in) % 2) {
 		f->kept[f->kept_cnt].req = req;
 		f->kept[f->kept_cnt++].vq = f->popping;
@@ -170,170 +191,27 @@ static void on_stopped(struct guest *g, int vq)
 	must(vq >= 0 || !f->kept_cnt);
 }
 
+static void check_maps(struct fuzz *f, const struct iovec *iov, unsigned cnt)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		must(!owns(f, &iov[i]) ||
+		     guest_maps(&f->g, iov[i].iov_base, iov[i].iov_len));
+}
+
+/* Nobody reaches any more what the IOMMU does not map. */
+static void on_retired(struct guest *g)
+{
+	struct fuzz *f = g->user;
+
+	for (unsigned i = 0; g->iommu && i < f->kept_cnt; i++) {
+		const struct virtiofs_req *req = f->kept[i].req;
+
+		check_maps(f, req->data, req->data_cnt);
+		check_maps(f, req->room, req->room_cnt);
+	}
+}
+
 /* ---- the driver's commands ---- */
-
-static uint64_t get_addr(struct input *in)
-{
-	uint8_t kind = in_u8(in);
-
-	switch (kind % 8) {
-	case 1:
-		return GUEST_MORE + in_u16(in) % GUEST_PAGE;
-	case 2:
-		return GUEST_MORE - in_u8(in);
-	case 3:
-		return GUEST_HIGH + in_u16(in) % GUEST_PAGE;
-	case 4:
-		return in_number(in);
-	case 5: /* a ring */
-		return GUEST_MAIN + in_u16(in) % GUEST_BUFS;
-	default:
-		return GUEST_MAIN + GUEST_BUFS + (kind >> 3) * 0x300u;
-	}
-}
-
-static void get_descs(struct input *in, struct guest_desc *d, unsigned cnt)
-{
-	unsigned readable = in_u8(in) % (PARTS + 1);
-
-	for (unsigned i = 0; i < cnt; i++) {
-		d[i].addr = get_addr(in);
-		d[i].len = (uint32_t)in_number(in);
-		d[i].flags = i < readable ? 0 : VTFS_DESC_F_WRITE;
-		if (in_u8(in) >= 0xf0)
-			d[i].flags ^= in_u16(in);
-	}
-}
-
-/* Chains of any shape; no frame of our making is in them. */
-static void do_chain(struct fuzz *f, unsigned vq)
-{
-	struct guest_desc d[PARTS];
-	unsigned cnt = 1 + in_u8(f->in) % PARTS;
-	uint16_t id = in_u8(f->in);
-
-	get_descs(f->in, d, cnt);
-	guest_post(&f->g, vq, d, cnt, id);
-}
-
-static void put_frame(struct fuzz *f, uint64_t addr, uint32_t *ret_len)
-{
-	struct fuse_in_header head = {.nodeid = in_u8(f->in)};
-	uint8_t lie = in_u8(f->in);
-	uint8_t arg_len = in_u8(f->in);
-	unsigned char *p = guest_ptr(&f->g, addr, sizeof(head) + arg_len);
-
-	*ret_len = (uint32_t)sizeof(head) + arg_len;
-	if (!p)
-		return;
-	head.len = *ret_len;
-	head.opcode = in_u8(f->in) % 64;
-	head.unique = ++f->unique * 2;
-	if (lie & 1)
-		head.len = (uint32_t)in_number(f->in);
-	if (lie & 2)
-		head.unique = in_number(f->in);
-	if (lie & 4)
-		head.opcode = (uint32_t)in_number(f->in);
-	if (lie & 8)
-		head.total_extlen = in_u8(f->in);
-	if (lie & 16) { /* the other byte order */
-		head.len = __builtin_bswap32(head.len);
-		head.opcode = __builtin_bswap32(head.opcode);
-	}
-	memcpy(p, &head, sizeof(head));
-	in_bytes(f->in, p + sizeof(head), arg_len);
-}
-
-/* A request as it should be, or nearly so: a frame in up to four parts, and
- * room; through a table if that is allowed. */
-static void do_frame(struct fuzz *f, unsigned vq)
-{
-	uint64_t addr = get_addr(f->in);
-	uint8_t shape = in_u8(f->in);
-	struct guest_desc d[PARTS], table;
-	unsigned cnt = 0;
-	uint32_t len, cut;
-
-	put_frame(f, addr, &len);
-	for (unsigned i = 0; i < shape % 4u && len; i++) {
-		cut = in_u8(f->in) % len;
-		d[cnt++] = (struct guest_desc){addr, cut, 0};
-		addr += cut;
-		len -= cut;
-	}
-	d[cnt++] = (struct guest_desc){addr, len, 0};
-	for (unsigned i = 0; i < (shape >> 2) % 3u && cnt < PARTS; i++) {
-		d[cnt].addr = get_addr(f->in);
-		d[cnt].len = (uint32_t)in_number(f->in);
-		d[cnt++].flags = VTFS_DESC_F_WRITE;
-	}
-	table.addr = GUEST_MAIN + GUEST_BUFS + 0x5000u + in_u8(f->in) * 16u;
-	table.len = cnt * 16u;
-	table.flags = VTFS_DESC_F_INDIRECT;
-	if (shape & 64 && guest_table(&f->g, table.addr, d, cnt))
-		guest_post(&f->g, vq, &table, 1, (uint16_t)(shape >> 4));
-	else
-		guest_post(&f->g, vq, d, cnt, (uint16_t)f->unique % GUEST_NUM);
-}
-
-/* Where the frames lie that are as they should be: a place for each of the
- * last ones. */
-#define CELLS	 16u
-#define CELL_AT	 (GUEST_MAIN + 0x4000u)
-#define CELL_LEN 0x400u
-#define ROOM_AT	 0x300u
-
-static void post_pair(struct fuzz *f, unsigned vq, uint32_t len,
-		      uint32_t room_len)
-{
-	uint64_t addr = CELL_AT + f->unique % CELLS * CELL_LEN;
-	const struct guest_desc d[2] = {
-	    {addr, len, 0},
-	    {addr + ROOM_AT, room_len, VTFS_DESC_F_WRITE},
-	};
-
-	guest_post(&f->g, vq, d, room_len ? 2 : 1,
-		   (uint16_t)f->unique % GUEST_NUM);
-}
-
-static unsigned char *next_cell(struct fuzz *f)
-{
-	return guest_ptr(&f->g, CELL_AT + ++f->unique % CELLS * CELL_LEN,
-			 CELL_LEN);
-}
-
-static void send_init(struct fuzz *f)
-{
-	struct frame_init frame;
-	unsigned char *p = next_cell(f);
-
-	frame = frame_init(f->unique * 2);
-	memcpy(p, &frame, sizeof(frame));
-	post_pair(f, 1, sizeof(frame), FRAME_INIT_ROOM);
-}
-
-static void do_request(struct fuzz *f, unsigned vq)
-{
-	const struct vtfs_fuse_op *op = frame_op(in_u8(f->in));
-	unsigned char *p = next_cell(f);
-	size_t len = frame_put(f->in, op, f->unique * 2, p, ROOM_AT);
-
-	post_pair(f, vq, (uint32_t)len,
-		  op->answer == VTFS_FUSE_ANSWER_NONE ? 0 : CELL_LEN - ROOM_AT);
-}
-
-static void do_poke(struct fuzz *f)
-{
-	uint64_t addr = get_addr(f->in);
-	uint8_t len = in_u8(f->in) % 64;
-	unsigned char *p = guest_ptr(&f->g, addr, len);
-	unsigned char buf[64];
-
-	in_bytes(f->in, buf, len);
-	if (p)
-		memcpy(p, buf, len);
-}
 
 /* True: there is more. */
 static bool serve_taken(struct fuzz *f, uint8_t how)
@@ -381,28 +259,46 @@ static void start_again(struct fuzz *f)
 	all_quiet(f);
 	guest_order(&f->g, GUEST_START_ALL, 0);
 	if (in_u8(f->in) % 2)
-		send_init(f);
+		chains_init(f);
+}
+
+static void do_order(struct fuzz *f, unsigned vq)
+{
+	unsigned cnt = f->g.iommu ? GUEST_ORDERS : GUEST_MAP;
+	unsigned order = in_u8(f->in) % cnt;
+
+	guest_order(&f->g, order, order < GUEST_MAP ? vq : in_u8(f->in));
+}
+
+/* Rings, and what the input says, are mapped from the start. */
+static void set_maps(struct fuzz *f)
+{
+	uint16_t which = in_u16(f->in);
+
+	for (unsigned i = 0; i < GUEST_PAGES; i++)
+		f->g.access[i] = i < 2 || which >> i & 1 ? 3 : 0;
+	f->g.maps_missed = which & 1;
 }
 
 static void command(struct fuzz *f)
 {
 	uint8_t op = in_u8(f->in);
-	unsigned vq = (op >> 4) % GUEST_QUEUES;
+	unsigned vq = (op >> 4) % f->g.queues;
 
 	switch (op % 16) {
 	case 0:
 	case 1:
 	case 2:
 	case 3:
-		do_frame(f, vq);
+		chains_frame(f, vq);
 		break;
 	case 4:
 	case 5:
-		do_chain(f, vq);
+		chains_any(f, vq);
 		break;
 	case 6:
 	case 7:
-		do_poke(f);
+		chains_poke(f);
 		guest_kick(&f->g, vq);
 		break;
 	case 8:
@@ -414,11 +310,19 @@ static void command(struct fuzz *f)
 		serve_taken(f, in_u8(f->in));
 		break;
 	case 11:
-		guest_order(&f->g, in_u8(f->in) % GUEST_ORDERS, vq);
+		do_order(f, vq);
 		break;
 	case 12:
 	case 13:
-		do_request(f, vq);
+		if (vq && vq < f->first)
+			chains_buffer(f);
+		else
+			chains_request(f, vq);
+		break;
+	case 14:
+		if (f->note_max)
+			notify(f);
+		guest_run(&f->g);
 		break;
 	default:
 		guest_run(&f->g);
@@ -459,28 +363,38 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			    (how & 2 ? VIRTIOFS_F_EVENT_IDX : 0) |
 			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0) |
 			    (rare & 4 ? VIRTIOFS_F_IN_ORDER : 0) |
-			    (rare & 8 ? VIRTIOFS_F_RING_RESET : 0);
+			    (rare & 8 ? VIRTIOFS_F_RING_RESET : 0) |
+			    (rare % 4 == 3 ? VTFS_F_ACCESS_PLATFORM : 0);
+	/* Offered; who takes them, most do. */
+	bool notes = rare % 4 == 2, taken = notes && in_u8(&in) % 8;
 	const struct virtiofs_device_opts opts = {
 	    .size = sizeof(opts),
 	    .num_request_queues = GUEST_QUEUES - 1,
 	    .max_write = size & 0x80 ? 65536 : 4096,
 	    .hiprio_interval = 1u + size / 16 % 8,
-	    .features = features,
+	    .features = features & ~VTFS_F_ACCESS_PLATFORM,
 	    .forget_budget = rare & 16 ? 3 : 0,
 	    .interrupts_max = rare & 32 ? 2 : 0,
 	    .dispatch_max = rare & 64 ? 4 : 0,
 	    .flags = (how & 8 ? VIRTIOFS_DEVICE_RAW_INIT : 0) |
 		     (rare & 128 ? VIRTIOFS_DEVICE_LATENCY : 0) |
 		     (how & 16 ? VIRTIOFS_DEVICE_SHARED_REPLY : 0),
+	    .notify_buf_size = notes ? 64u + in_u8(&in) * 8u : 0,
+	    .notify_backlog = notes ? in_u8(&in) % 8 : 0,
 	};
 	int fd = fuzz_next_fd();
 
 	memset(&f, 0, sizeof(f));
 	f.in = &in;
-	guest_init(&f.g, features,
+	f.note_max = opts.notify_buf_size;
+	f.first = taken ? 2 : 1;
+	guest_init(&f.g, features | (taken ? VIRTIOFS_F_NOTIFICATION : 0),
 		   how & 1 ? 1 + size % GUEST_NUM : 1u << size % 5);
 	f.g.user = &f;
 	f.g.on_stopped = on_stopped;
+	f.g.on_retired = on_retired;
+	if (f.g.iommu)
+		set_maps(&f);
 	must(!virtiofs_device_new(&f.g.dev, &f.g.base, &ops, &opts, &f));
 	if (how & 32)
 		must(!virtiofs_device_take_queue(
@@ -488,7 +402,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		    &f.taken));
 	guest_order(&f.g, GUEST_START_ALL, 0);
 	if (!(how & 128))
-		send_init(&f);
+		chains_init(&f);
 	while (!in_end(&in))
 		command(&f);
 	guest_run(&f.g);

@@ -4,12 +4,14 @@
  * memory that is shared with it: rings, slots, replies. The program submits
  * requests of all kinds, and checks what it is told of them.
  */
+#include <endian.h>
 #include <poll.h>
 
 #include <virtiofs/ops.h>
 
 #include "base/bytes.h"
 #include "liar.h"
+#include "notes.h"
 #include "ops.h"
 #include "wire/ring.h"
 
@@ -24,7 +26,25 @@ struct fuzz {
 	unsigned waits;
 	struct liar_req held[HELD];
 	unsigned held_cnt;
+	uint32_t note_len; /* of a buffer for notifications, as we said */
+	bool noting;	   /* in the callback */
 };
+
+static bool has_notes(const struct fuzz *f)
+{
+	return f->l.features & VIRTIOFS_F_NOTIFICATION;
+}
+
+static unsigned queue_cnt(const struct fuzz *f)
+{
+	return LIAR_QUEUES + has_notes(f);
+}
+
+/* Virtqueue of the requests that go by the program's queue 1. */
+static unsigned first_vq(const struct fuzz *f)
+{
+	return has_notes(f) ? 2 : 1;
+}
 
 static void reap(struct fuzz *f)
 {
@@ -69,11 +89,16 @@ static void answer(struct fuzz *f, unsigned i)
 		struct fuse_out_header head;
 		unsigned char bytes[256];
 	} out = {.head.unique = req.in.unique};
-	uint8_t lie = in_u8(f->in);
-	uint8_t len = in_u8(f->in);
+	uint8_t lie, len;
 	uint32_t used;
 
 	f->held[i] = f->held[--f->held_cnt];
+	if (has_notes(f) && req.vq == 1) {
+		notes_put(f->in, &f->l, &req);
+		return;
+	}
+	lie = in_u8(f->in);
+	len = in_u8(f->in);
 	if (req.in.opcode == FUSE_INIT) {
 		put_init(f, (void *)out.bytes);
 		len = lie & 32 ? len : sizeof(struct fuse_init_out);
@@ -99,7 +124,7 @@ static void answer(struct fuzz *f, unsigned i)
 
 static void poke(struct fuzz *f)
 {
-	struct liar_queue *q = &f->l.q[in_u8(f->in) % LIAR_QUEUES];
+	struct liar_queue *q = &f->l.q[in_u8(f->in) % queue_cnt(f)];
 	struct liar_region *r = &f->l.regions[0];
 	uint8_t where = in_u8(f->in);
 	uint16_t off = in_u16(f->in);
@@ -135,7 +160,7 @@ static void put_used_packed(const struct liar_queue *q, uint16_t base,
  * nothing of it. */
 static void raw_used(struct fuzz *f)
 {
-	unsigned vq = in_u8(f->in) % LIAR_QUEUES;
+	unsigned vq = in_u8(f->in) % queue_cnt(f);
 	struct liar_queue *q = &f->l.q[vq];
 	struct vtfs_wire_used *used = (void *)q->device;
 	uint8_t id = in_u8(f->in);
@@ -165,7 +190,7 @@ static void start(struct fuzz *f)
 
 	f->held_cnt = 0;
 	for (unsigned i = 0; r == -EAGAIN && i < 2; i++) {
-		hold(f, 1);
+		hold(f, first_vq(f));
 		if (f->held_cnt)
 			answer(f, 0);
 		virtiofs_client_dispatch(f->c);
@@ -202,6 +227,21 @@ static void wait_late(struct fuzz *f)
 }
 
 /* On queue 2, where nobody answers in time. */
+static void retrieve(struct fuzz *f,
+		     const struct fuse_notify_retrieve_out *asked)
+{
+	static const unsigned char bytes[64];
+	const struct iovec piece = {(void *)(uintptr_t)bytes, sizeof(bytes)};
+	struct fuse_notify_retrieve_in arg = {.size = sizeof(bytes)};
+	struct virtiofs_op op = {.size = sizeof(op)};
+
+	if (f->waits++ >= WAITS)
+		return;
+	virtiofs_prep_notify_reply(&op, asked, &arg, &piece);
+	op.timeout_ms = 1;
+	must(virtiofs_client_call(f->c, &op) <= 0);
+}
+
 static void call(struct fuzz *f)
 {
 	static const uint32_t opcodes[] = {FUSE_CREATE, FUSE_LOOKUP, FUSE_OPEN,
@@ -227,6 +267,23 @@ static void call(struct fuzz *f)
 	must(r <= (ssize_t)sizeof(buf) && r > -4096);
 }
 
+/* Once at a time; and what it may do meanwhile. */
+static void on_notify(const struct virtiofs_notification *n, void *data)
+{
+	struct fuzz *f = data;
+
+	must(!f->noting);
+	notes_check(n, f->note_len);
+	f->noting = true;
+	if (n->code == FUSE_NOTIFY_RETRIEVE)
+		retrieve(f, n->arg);
+	else if (n->code == FUSE_NOTIFY_PRUNE && n->data_len)
+		virtiofs_client_forget(f->c, *(const uint8_t *)n->data, 1);
+	else if (n->code == FUSE_NOTIFY_RESEND)
+		virtiofs_client_interrupt(f->c, in_u8(f->in) % OPS_MAX);
+	f->noting = false;
+}
+
 static bool in_region(const struct fuzz *f, const struct liar_req *req)
 {
 	for (unsigned i = 0; i < req->room_cnt; i++)
@@ -237,14 +294,15 @@ static bool in_region(const struct fuzz *f, const struct liar_req *req)
 	return false;
 }
 
-/* Those of queue 1, or with room in the registered memory, are the device's no
- * more. */
+/* Those of the program's queue, or with room in the registered memory, are the
+ * device's no more. */
 static void let_go(struct fuzz *f, bool queue)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < f->held_cnt; i++)
-		if (queue ? f->held[i].vq != 1 : !in_region(f, &f->held[i]))
+		if (queue ? f->held[i].vq != first_vq(f)
+			  : !in_region(f, &f->held[i]))
 			f->held[kept++] = f->held[i];
 	f->held_cnt = f->l.gone ? 0 : kept;
 }
@@ -323,7 +381,7 @@ static void command(struct fuzz *f)
 	case 5:
 		if (f->ops.q)
 			virtiofs_cliq_submit(f->ops.q);
-		hold(f, (op >> 4) % LIAR_QUEUES);
+		hold(f, (op >> 4) % queue_cnt(f));
 		break;
 	case 6:
 	case 7:
@@ -370,6 +428,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			    (how & 4 ? VIRTIOFS_F_INDIRECT_DESC : 0) |
 			    (lie & 16 ? VIRTIOFS_F_IN_ORDER : 0) |
 			    (lie & 32 ? VIRTIOFS_F_RING_RESET : 0);
+	/* Both ends want them, or the client does: without a config space it
+	 * can't have them. */
+	bool notes = how & 32;
 	const struct virtiofs_client_opts opts = {
 	    .size = sizeof(opts),
 	    .num_request_queues = how & 8 ? 2 : 1,
@@ -380,15 +441,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	    .features = features,
 	    .tag = how & 32 ? "mine" : NULL,
 	    .bounce_bytes = 0x4000,
+	    .notify = notes ? on_notify : NULL,
+	    .notify_data = &f,
+	    .notify_buffers = notes ? in_u8(&in) % (how & 16 ? 5 : 17) : 0,
 	};
 	int fd = fuzz_next_fd();
+	uint32_t said;
 
 	memset(&f, 0, sizeof(f));
 	f.in = f.ops.in = &in;
 	f.ops.hurries = lie & 128;
-	liar_init(&f.l, features);
+	liar_init(&f.l, features | (notes ? VIRTIOFS_F_NOTIFICATION : 0));
+	if (notes) {
+		f.note_len = in_u8(&in) * 8u;
+		if (f.note_len == 0xff * 8u)
+			f.note_len = in_u32(&in);
+		said = htole32(f.note_len);
+		memcpy(f.l.config + VTFS_CONFIG_NOTIFY, &said, sizeof(said));
+	}
 	if (lie & 1)
-		in_bytes(&in, f.l.config, sizeof(f.l.config));
+		in_bytes(&in, f.l.config, VTFS_CONFIG_LEN);
 	if (lie & 2)
 		f.l.queue_cnt = in_u8(&in);
 	if (lie & 4)

@@ -58,7 +58,7 @@ static const struct vtfs_cli_sink_ops sink_ops = {
 
 /* ---- the back-end ---- */
 
-static char dir[] = "/tmp/virtiofs-fuzz-XXXXXX";
+static char dir[96];
 static char path[sizeof(dir) + 2];
 static struct vtfs_listener listener = {.fd = -1};
 
@@ -72,7 +72,7 @@ static void listen_once(void)
 {
 	if (listener.fd >= 0)
 		return;
-	must(mkdtemp(dir));
+	fuzz_make_dir(dir, sizeof(dir));
 	atexit(remove_all);
 	snprintf(path, sizeof(path), "%s/s", dir);
 	must(!vtfs_listener_open(&listener, path));

@@ -5,62 +5,13 @@
  * it writes into the memory it shared, cuts that too, leaves when it likes and
  * comes again.
  */
-#include <errno.h>
-
 #include "front.h"
-
-#define KEPT_MAX 16u
+#include "program.h"
 
 struct fuzz {
 	struct front front;
-	struct virtiofs_req *kept[KEPT_MAX];
-	unsigned kept_cnt;
+	struct program program;
 };
-
-/* ---- the program ---- */
-
-static volatile uint8_t sink;
-
-static void reply(struct fuzz *f, struct virtiofs_req *req)
-{
-	switch (in_u8(f->front.in) % 4) {
-	case 0:
-		virtiofs_req_error(req, -ENOENT);
-		break;
-	case 1:
-		virtiofs_req_filled(req, req->room_len);
-		break;
-	case 2:
-		virtiofs_req_reply(req, "reply", 6);
-		break;
-	case 3:
-		virtiofs_req_done(req);
-		break;
-	}
-}
-
-static int on_request(struct virtiofs_req *req)
-{
-	struct fuzz *f = req->userdata;
-
-	for (unsigned i = 0; i < req->data_cnt; i++)
-		for (size_t k = 0; k < req->data[i].iov_len; k++)
-			sink ^= ((uint8_t *)req->data[i].iov_base)[k];
-	if (f->kept_cnt < KEPT_MAX && in_u8(f->front.in) % 2)
-		f->kept[f->kept_cnt++] = req;
-	else
-		reply(f, req);
-	return 0;
-}
-
-static void on_forget(uint64_t nodeid, uint64_t nlookup, void *userdata)
-{
-}
-
-static void on_interrupt(struct virtiofs_req *req, void *userdata)
-{
-	must(virtiofs_req_interrupted(req));
-}
 
 /* ---- the front-end ---- */
 
@@ -93,6 +44,10 @@ static void command(struct fuzz *f)
 
 	switch (op % 16) {
 	case 9:
+		if (op >> 4 < 8 && front_has_iommu(&f->front)) {
+			front_iotlb(&f->front, in_u8(in));
+			break;
+		}
 		in_bytes(in, buf, op);
 		front_send(&f->front, buf, op, NULL, 0);
 		break;
@@ -104,12 +59,14 @@ static void command(struct fuzz *f)
 		front_request(&f->front, (op >> 4) % 2);
 		break;
 	case 13:
-		if (f->kept_cnt)
-			reply(f, f->kept[--f->kept_cnt]);
+		program_reply(&f->program);
 		front_run(&f->front);
 		break;
 	case 14:
-		front_say_all(&f->front, op >> 4);
+		front_say_all(
+		    &f->front,
+		    (uint8_t)(op >> 4 |
+			      (front_has_iommu(&f->front) ? FRONT_IOMMU : 0)));
 		break;
 	case 15:
 		if (op >> 4 < 8)
@@ -124,12 +81,6 @@ static void command(struct fuzz *f)
 	front_hear(&f->front);
 }
 
-static void reply_all(struct fuzz *f)
-{
-	while (f->kept_cnt)
-		reply(f, f->kept[--f->kept_cnt]);
-}
-
 /* Whatever is in its way, the device sees that nobody is left; and serves the
  * next one. */
 static void finish(struct fuzz *f)
@@ -139,7 +90,7 @@ static void finish(struct fuzz *f)
 	struct vu_header answer;
 
 	front_hang_up(front);
-	reply_all(f);
+	program_reply_all(&f->program);
 	front_run(front);
 	must(front->over == !front->listens);
 	if (!front->listens)
@@ -155,13 +106,7 @@ static void finish(struct fuzz *f)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct input in = {data, len};
-	struct fuzz f = {.front.in = &in};
-	const struct virtiofs_device_ops ops = {
-	    .size = sizeof(ops),
-	    .request = on_request,
-	    .forget = on_forget,
-	    .interrupt = on_interrupt,
-	};
+	struct fuzz f = {.front.in = &in, .program.in = &in};
 	uint8_t how = in_u8(&in);
 	const struct virtiofs_device_opts opts = {
 	    .size = sizeof(opts),
@@ -179,7 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	sock_catch_faults();
 	fd = fuzz_next_fd();
 	t = front_open(&f.front, how & 64);
-	must(!virtiofs_device_new(&f.front.dev, t, &ops, &opts, &f));
+	must(!virtiofs_device_new(&f.front.dev, t, &program_ops, &opts,
+				  &f.program));
 	front_run(&f.front);
 	if (how & 2)
 		front_say_all(&f.front, how >> 2);

@@ -13,46 +13,51 @@
  * work sleeps. */
 #define TURNS_MAX 300
 
-static const uint64_t region_at[REGION_CNT] = {GUEST_MAIN, GUEST_MORE,
-					       GUEST_HIGH};
-static const size_t region_len[REGION_CNT] = {GUEST_LEN, GUEST_PAGE,
-					      GUEST_PAGE};
-static struct vtfs_region *regions[REGION_CNT];
-static unsigned char copy[REGION_CNT][GUEST_LEN];
-
 static struct guest *to_guest(const struct virtiofs_transport *t)
 {
 	return (struct guest *)(uintptr_t)t;
 }
 
-static void make_regions(void)
-{
-	for (unsigned i = 0; i < REGION_CNT && !regions[i]; i++) {
-		struct vtfs_region_desc d = {
-		    .peer_addr = region_at[i],
-		    .user_addr = region_at[i],
-		    .len = region_len[i],
-		    .fd = -1,
-		    .addr = aligned_alloc(GUEST_PAGE, region_len[i]),
-		};
+/* ---- memory ---- */
 
-		must(d.addr);
-		must(vtfs_region_new(&regions[i], &d, (uint16_t)i) == 0);
-	}
+/* gone: the translations that the driver takes back, or NULL. */
+static void give_table(struct guest *g, const struct vtfs_miss *gone)
+{
+	struct vtfs_table *t = guest_mem_table(g);
+
+	if (gone)
+		g->sink->ops->invalidate(g->sink, t, gone, ++g->cookie);
+	else
+		g->sink->ops->set_table(g->sink, t, ++g->cookie);
+	vtfs_table_put(t);
 }
 
-static void give_table(struct guest *g)
+static void map_page(struct guest *g, unsigned page, uint8_t access)
 {
-	struct vtfs_region *list[REGION_CNT];
-	struct vtfs_table *t;
-	unsigned cnt = 0;
+	const struct vtfs_miss gone = {guest_page_addr(page), GUEST_PAGE,
+				       VTFS_MAP_READ | VTFS_MAP_WRITE};
 
-	for (unsigned i = 0; i < REGION_CNT; i++)
-		if (i != REGION_MORE || g->more)
-			list[cnt++] = regions[i];
-	must(vtfs_table_new(&t, list, cnt) == 0);
-	g->sink->ops->set_table(g->sink, t, ++g->cookie);
-	vtfs_table_put(t);
+	g->access[page] = access;
+	give_table(g, access == gone.access ? NULL : &gone);
+}
+
+static void map_missed(struct guest *g)
+{
+	for (unsigned i = 0; i < GUEST_PAGES && g->missed.len; i++)
+		if (vtfs_range_overlap(guest_page_addr(i), GUEST_PAGE,
+				       g->missed.addr, g->missed.len))
+			g->access[i] |= (uint8_t)g->missed.access;
+	g->missed.len = 0;
+	give_table(g, NULL);
+}
+
+static void flush(struct guest *g)
+{
+	const struct vtfs_miss all = {0, UINT64_MAX,
+				      VTFS_MAP_READ | VTFS_MAP_WRITE};
+
+	memset(g->access, 0, sizeof(g->access));
+	give_table(g, &all);
 }
 
 /* ---- rings ---- */
@@ -62,9 +67,9 @@ static bool is_packed(const struct guest *g)
 	return g->features & VIRTIOFS_F_RING_PACKED;
 }
 
-static unsigned char *ring(unsigned vq)
+static unsigned char *ring(const struct guest *g, unsigned vq)
 {
-	return regions[REGION_MAIN]->addr + vq * GUEST_RING;
+	return guest_ptr(g, GUEST_MAIN + vq * GUEST_RING, GUEST_RING);
 }
 
 #define DRIVER_AT (GUEST_RING / 2)
@@ -89,11 +94,11 @@ static void start(struct guest *g, unsigned vq)
 
 	if (q->running)
 		return;
-	memset(ring(vq), 0, GUEST_RING);
+	memset(ring(g, vq), 0, GUEST_RING);
 	q->desc = q->avail = 0;
 	q->wrap = true;
-	must(g->sink->ops->start(g->sink, &s) == 0);
-	q->running = true;
+	q->running = g->sink->ops->start(g->sink, &s) == 0;
+	must(q->running || g->iommu);
 }
 
 void guest_kick(struct guest *g, unsigned vq)
@@ -116,14 +121,14 @@ static void post_split(struct guest *g, unsigned vq, const struct guest_desc *d,
 		       unsigned cnt)
 {
 	struct guest_queue *q = &g->q[vq];
-	struct vtfs_wire_avail *avail = (void *)(ring(vq) + DRIVER_AT);
+	struct vtfs_wire_avail *avail = (void *)(ring(g, vq) + DRIVER_AT);
 	uint16_t head = (uint16_t)(q->desc % q->num);
 
 	for (unsigned i = 0; i < cnt; i++) {
 		unsigned at = q->desc++ % q->num;
 		uint16_t next = i + 1 < cnt ? VTFS_DESC_F_NEXT : 0;
 
-		put_desc(ring(vq) + at * 16ul, &d[i],
+		put_desc(ring(g, vq) + at * 16ul, &d[i],
 			 (uint16_t)(d[i].flags | next),
 			 (uint16_t)(q->desc % q->num));
 	}
@@ -141,7 +146,7 @@ static void post_packed(struct guest *g, unsigned vq,
 					: VTFS_PACKED_F_USED;
 		uint16_t next = i + 1 < cnt ? VTFS_DESC_F_NEXT : 0;
 
-		put_desc(ring(vq) + q->desc * 16ul, &d[i], id,
+		put_desc(ring(g, vq) + q->desc * 16ul, &d[i], id,
 			 (uint16_t)(d[i].flags | next | bits));
 		if (++q->desc == q->num) {
 			q->desc = 0;
@@ -178,46 +183,6 @@ bool guest_table(struct guest *g, uint64_t addr, const struct guest_desc *d,
 	return p;
 }
 
-/* ---- memory ---- */
-
-static bool is_there(const struct guest *g, unsigned region)
-{
-	return region != REGION_MORE || g->more || g->cookie != g->retired;
-}
-
-unsigned char *guest_ptr(const struct guest *g, uint64_t addr, size_t len)
-{
-	for (unsigned i = 0; i < REGION_CNT; i++)
-		if (is_there(g, i) &&
-		    vtfs_range_ok(region_at[i], region_len[i], addr, len))
-			return regions[i]->addr + (addr - region_at[i]);
-	return NULL;
-}
-
-bool guest_owns(const struct guest *g, const void *p, size_t len)
-{
-	for (unsigned i = 0; i < REGION_CNT; i++)
-		if (is_there(g, i) &&
-		    vtfs_range_ok((uintptr_t)regions[i]->addr, region_len[i],
-				  (uintptr_t)p, len))
-			return true;
-	return false;
-}
-
-void guest_watch(struct guest *g)
-{
-	fuzz_permit(regions[REGION_MORE]->addr, GUEST_PAGE);
-	for (unsigned i = 0; i < REGION_CNT; i++)
-		memcpy(copy[i], regions[i]->addr, region_len[i]);
-	g->quiet = true;
-}
-
-void guest_still(struct guest *g)
-{
-	for (unsigned i = 0; g->quiet && i < REGION_CNT; i++)
-		must(!memcmp(copy[i], regions[i]->addr, region_len[i]));
-}
-
 /* ---- the transport ---- */
 
 static int op_attach(struct virtiofs_transport *t, struct vtfs_dev_sink *sink)
@@ -231,7 +196,7 @@ static bool must_wait(const struct guest *g)
 {
 	bool owed = g->resetting || g->lost || g->cookie != g->retired;
 
-	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+	for (unsigned i = 0; i < g->queues; i++)
 		owed |= g->q[i].stopping;
 	return owed;
 }
@@ -242,7 +207,7 @@ static void lose(struct guest *g)
 		return;
 	g->lost = true;
 	g->retired = g->cookie;
-	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+	for (unsigned i = 0; i < g->queues; i++)
 		g->q[i].stopping = false;
 	g->resetting = false;
 	g->sink->ops->lost(g->sink, -ENOTCONN);
@@ -253,8 +218,8 @@ static void swap_more(struct guest *g, bool more)
 {
 	g->more = more;
 	if (more)
-		fuzz_permit(regions[REGION_MORE]->addr, GUEST_PAGE);
-	give_table(g);
+		guest_mem_more(true);
+	give_table(g, NULL);
 }
 
 static void start_all(struct guest *g)
@@ -262,7 +227,7 @@ static void start_all(struct guest *g)
 	g->quiet = false;
 	g->sink->ops->accept(g->sink, g->features);
 	swap_more(g, true);
-	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+	for (unsigned i = 0; i < g->queues; i++)
 		start(g, i);
 }
 
@@ -271,6 +236,24 @@ static void new_fd(int *fd)
 	close(*fd);
 	*fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	must(*fd >= 0);
+}
+
+static void obey_iommu(struct guest *g, unsigned arg)
+{
+	switch (g->order) {
+	case GUEST_MAP:
+		map_page(g, arg % GUEST_PAGES, (uint8_t)(arg / 64));
+		break;
+	case GUEST_MAP_MISSED:
+		map_missed(g);
+		break;
+	case GUEST_DENY:
+		g->sink->ops->absent(g->sink, &g->missed);
+		break;
+	case GUEST_FLUSH:
+		flush(g);
+		break;
+	}
 }
 
 static void obey(struct guest *g, unsigned vq)
@@ -322,8 +305,12 @@ static int op_dispatch(struct virtiofs_transport *t)
 	(void)!read(g->fd, &n, sizeof(n));
 	if (g->order == GUEST_LOST)
 		lose(g);
-	else if (!must_wait(g))
-		obey(g, g->order_vq);
+	else if (must_wait(g))
+		;
+	else if (g->order >= GUEST_MAP)
+		obey_iommu(g, g->order_arg);
+	else
+		obey(g, g->order_arg);
 	g->order = GUEST_NOTHING;
 	return 0;
 }
@@ -345,8 +332,10 @@ static void op_table_retired(struct virtiofs_transport *t, uint64_t cookie)
 
 	must(cookie == g->cookie && cookie != g->retired);
 	g->retired = cookie;
-	if (!g->more)
-		fuzz_forbid(regions[REGION_MORE]->addr, GUEST_PAGE);
+	if (g->on_retired)
+		g->on_retired(g);
+	if (!g->more && !g->quiet) /* we look at it then */
+		guest_mem_more(false);
 }
 
 static void op_reset_done(struct virtiofs_transport *t)
@@ -354,7 +343,7 @@ static void op_reset_done(struct virtiofs_transport *t)
 	struct guest *g = to_guest(t);
 
 	must(g->resetting || g->lost);
-	for (unsigned i = 0; i < GUEST_QUEUES; i++)
+	for (unsigned i = 0; i < g->queues; i++)
 		g->q[i].running = false;
 	if (!g->lost)
 		guest_watch(g);
@@ -365,8 +354,21 @@ static void op_reset_done(struct virtiofs_transport *t)
 
 static void op_broken(struct virtiofs_transport *t, unsigned vq)
 {
-	must(vq < GUEST_QUEUES);
+	must(vq < to_guest(t)->queues);
 	to_guest(t)->broken |= 1u << vq;
+}
+
+static void op_miss(struct virtiofs_transport *t, const struct vtfs_miss *m)
+{
+	struct guest *g = to_guest(t);
+	uint64_t one = 1;
+
+	must(g->iommu && m->len && m->access);
+	g->missed = *m;
+	if (g->maps_missed && g->order == GUEST_NOTHING) {
+		g->order = GUEST_MAP_MISSED;
+		(void)!write(g->fd, &one, sizeof(one));
+	}
 }
 
 static const struct vtfs_dev_ops dev_ops = {
@@ -376,6 +378,7 @@ static const struct vtfs_dev_ops dev_ops = {
     .table_retired = op_table_retired,
     .reset_done = op_reset_done,
     .broken = op_broken,
+    .miss = op_miss,
 };
 
 static void op_free(struct virtiofs_transport *t)
@@ -392,20 +395,18 @@ static int op_fd(const struct virtiofs_transport *t)
 
 void guest_init(struct guest *g, uint64_t features, unsigned num)
 {
-	make_regions();
-	for (unsigned i = 0; i < REGION_CNT; i++) {
-		fuzz_permit(regions[i]->addr, region_len[i]);
-		memset(regions[i]->addr, 0, region_len[i]);
-	}
+	guest_mem_init();
 	memset(g, 0, sizeof(*g));
 	g->base.name = "guest:";
 	g->base.dev = &dev_ops;
 	g->base.free = op_free;
 	g->base.fd = op_fd;
 	g->features = features;
+	g->iommu = features & VTFS_F_ACCESS_PLATFORM;
+	g->queues = GUEST_QUEUES + !!(features & VIRTIOFS_F_NOTIFICATION);
 	g->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	must(g->fd >= 0);
-	for (unsigned i = 0; i < GUEST_QUEUES; i++) {
+	for (unsigned i = 0; i < g->queues; i++) {
 		g->q[i].num = num;
 		g->q[i].kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		g->q[i].call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -416,21 +417,20 @@ void guest_init(struct guest *g, uint64_t features, unsigned num)
 void guest_fini(struct guest *g)
 {
 	must(g->freed);
-	for (unsigned i = 0; i < GUEST_QUEUES; i++) {
+	for (unsigned i = 0; i < g->queues; i++) {
 		close(g->q[i].kick);
 		close(g->q[i].call);
 	}
 	close(g->fd);
-	for (unsigned i = 0; i < REGION_CNT; i++)
-		must(regions[i]->refs == 1);
+	guest_mem_fini();
 }
 
-void guest_order(struct guest *g, enum guest_order order, unsigned vq)
+void guest_order(struct guest *g, enum guest_order order, unsigned arg)
 {
 	uint64_t one = 1;
 
 	g->order = (uint8_t)order;
-	g->order_vq = (uint8_t)vq;
+	g->order_arg = (uint8_t)arg;
 	(void)!write(g->fd, &one, sizeof(one));
 	guest_run(g);
 }

@@ -13,18 +13,18 @@
 #include "mem/table.h"
 #include "transport/transport.h"
 
-#define GUEST_QUEUES 3u
+#define GUEST_QUEUES 3u /* hiprio and requests; one more notifies */
 #define GUEST_NUM    16u
 #define GUEST_MAIN   0x100000u /* address of the main region */
 #define GUEST_LEN    0x8000u
 #define GUEST_MORE   (GUEST_MAIN + GUEST_LEN)
 #define GUEST_HIGH   UINT64_C(0xffffffffffffe000)
 #define GUEST_PAGE   0x1000u
+/* Of all regions, in order. */
+#define GUEST_PAGES (GUEST_LEN / GUEST_PAGE + 2)
 /* Of the main region: a ring each, then buffers. */
 #define GUEST_RING 0x800u
 #define GUEST_BUFS 0x2000u
-
-enum { REGION_MAIN, REGION_MORE, REGION_HIGH, REGION_CNT };
 
 struct guest_queue {
 	unsigned num;
@@ -42,18 +42,26 @@ struct guest {
 	struct virtiofs_device *dev;
 	uint64_t features;
 	int fd;
-	struct guest_queue q[GUEST_QUEUES];
+	unsigned queues; /* 3, or 4 with F_NOTIFICATION: then 1 is that one */
+	struct guest_queue q[GUEST_QUEUES + 1];
 	bool more; /* is that region there? */
+	/* Behind an IOMMU: VTFS_MAP_ of each page, named as it would be without
+	 * one; what the device missed last; is that mapped at once? */
+	bool iommu, maps_missed;
+	uint8_t access[GUEST_PAGES];
+	struct vtfs_miss missed;
 	uint64_t cookie, retired;
 	bool resetting;
 	bool lost;
 	unsigned broken;
 	uint8_t order; /* what to do in the next dispatch */
-	uint8_t order_vq;
+	uint8_t order_arg;
 	bool freed;
 	bool quiet; /* the device promised to leave the memory alone */
 	/* Before reset_done, queue_stopped: did every request end? */
 	void (*on_stopped)(struct guest *g, int vq);
+	/* Before memory that is not there any more is ours again. */
+	void (*on_retired)(struct guest *g);
 	void *user;
 };
 
@@ -70,6 +78,11 @@ enum guest_order {
 	GUEST_NEW_CALL,
 	GUEST_NEW_KICK,
 	GUEST_NO_CALL,
+	/* Behind an IOMMU */
+	GUEST_MAP, /* arg % GUEST_PAGES, with access arg / 64 */
+	GUEST_MAP_MISSED,
+	GUEST_DENY, /* what was missed: there is nothing */
+	GUEST_FLUSH,
 	GUEST_ORDERS,
 };
 
@@ -77,8 +90,9 @@ enum guest_order {
 void guest_init(struct guest *g, uint64_t features, unsigned num);
 /* After the device was freed: everything was given back. */
 void guest_fini(struct guest *g);
-/* In the next dispatch; ignored if the transport would have to wait. */
-void guest_order(struct guest *g, enum guest_order order, unsigned vq);
+/* In the next dispatch; ignored if the transport would have to wait. arg: a
+ * virtqueue, if nothing else is said. */
+void guest_order(struct guest *g, enum guest_order order, unsigned arg);
 /* Dispatch until the device has nothing to do; it has to come to that. */
 void guest_run(struct guest *g);
 
@@ -86,6 +100,18 @@ void guest_run(struct guest *g);
 unsigned char *guest_ptr(const struct guest *g, uint64_t addr, size_t len);
 /* Are these such bytes? */
 bool guest_owns(const struct guest *g, const void *p, size_t len);
+
+/* Of them: does the IOMMU map all? */
+bool guest_maps(const struct guest *g, const void *p, size_t len);
+
+uint64_t guest_page_addr(unsigned page);
+
+/* guest_mem.c, for guest.c: clear all; nobody holds any of it; does the region
+ * come or go; what there is now. */
+void guest_mem_init(void);
+void guest_mem_fini(void);
+void guest_mem_more(bool more);
+struct vtfs_table *guest_mem_table(const struct guest *g);
 
 struct guest_desc {
 	uint64_t addr;

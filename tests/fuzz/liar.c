@@ -89,7 +89,7 @@ static int op_set_status(struct virtiofs_transport *t, uint8_t status)
 {
 	struct liar *l = to_liar(t);
 
-	for (unsigned i = 0; !status && i < LIAR_QUEUES; i++)
+	for (unsigned i = 0; !status && i <= LIAR_QUEUES; i++)
 		end_queue(&l->q[i]);
 	l->status = status;
 	return answer(t);
@@ -160,7 +160,7 @@ static int op_start_queue(struct virtiofs_transport *t,
 
 	if (l->gone)
 		return -ENOTCONN;
-	must(s->vq < LIAR_QUEUES && !q->vq);
+	must(s->vq <= LIAR_QUEUES && !q->vq);
 	must(!vtfs_vq_areas(&q->areas, conf.flags, s->num));
 	q->desc = vtfs_table_ptr(l->table, s->desc, q->areas.desc_len);
 	q->driver = vtfs_table_ptr(l->table, s->driver, q->areas.driver_len);
@@ -222,7 +222,7 @@ void liar_init(struct liar *l, uint64_t offered)
 	l->base.free = op_free;
 	l->base.fd = op_fd;
 	l->offered = offered;
-	l->queue_cnt = LIAR_QUEUES;
+	l->queue_cnt = LIAR_QUEUES + 1;
 	memcpy(l->config, "liar", 4);
 	l->config[VTFS_CONFIG_QUEUES] = LIAR_QUEUES - 1;
 	l->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -232,7 +232,7 @@ void liar_init(struct liar *l, uint64_t offered)
 void liar_fini(struct liar *l)
 {
 	must(l->freed);
-	for (unsigned i = 0; i < LIAR_QUEUES; i++)
+	for (unsigned i = 0; i <= LIAR_QUEUES; i++)
 		end_queue(&l->q[i]);
 	vtfs_table_put(l->table);
 	close(l->fd);

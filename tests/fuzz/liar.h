@@ -11,7 +11,7 @@
 #include "transport/transport.h"
 #include "vq/vq.h"
 
-#define LIAR_QUEUES  3u
+#define LIAR_QUEUES  3u /* hiprio and requests; one more notifies */
 #define LIAR_REGIONS 8u
 #define LIAR_PARTS   24u
 
@@ -34,14 +34,14 @@ struct liar {
 	uint64_t offered, features;
 	uint8_t status;
 	unsigned queue_cnt;
-	unsigned char config[VTFS_CONFIG_LEN];
+	unsigned char config[VTFS_CONFIG_MAX];
 	bool no_config;
 	bool gone;
 	bool freed;
 	struct liar_region regions[LIAR_REGIONS];
 	unsigned region_cnt;
 	struct vtfs_table *table;
-	struct liar_queue q[LIAR_QUEUES];
+	struct liar_queue q[LIAR_QUEUES + 1];
 };
 
 void liar_init(struct liar *l, uint64_t offered);

@@ -87,6 +87,26 @@ static size_t put_words(struct input *in, unsigned char *buf, unsigned cnt)
 	return cnt * sizeof(uint64_t);
 }
 
+static size_t put_iotlb(struct input *in, unsigned char *buf)
+{
+	struct vu_iotlb m = {.iova = FRONT_GUEST + in_u8(in) % 32 * 0x1000u,
+			     .size = in_number(in) * 0x400u};
+	uint8_t lie = in_u8(in);
+
+	m.user_addr = lie & 1 ? get_user_addr(in)
+			      : m.iova - FRONT_GUEST + FRONT_USER;
+	m.perm = lie & 2 ? in_u8(in) : VU_ACCESS_RO | VU_ACCESS_WO;
+	m.type = lie & 4 ? in_u8(in) : 2 + (lie >> 7);
+	if (lie & 8)
+		m.iova = in_number(in);
+	if (lie & 16)
+		m.size = in_number(in);
+	if (lie & 32)
+		m.iova = FRONT_USER + (m.iova - FRONT_GUEST);
+	memcpy(buf, &m, sizeof(m));
+	return sizeof(m);
+}
+
 static size_t put_payload(struct input *in, uint32_t request,
 			  unsigned char *buf)
 {
@@ -112,7 +132,7 @@ static size_t put_payload(struct input *in, uint32_t request,
 	case VU_SET_CONFIG:
 		return put_config(in, buf);
 	case VU_IOTLB_MSG:
-		return put_words(in, buf, 4);
+		return put_iotlb(in, buf);
 	case VU_GET_INFLIGHT_FD:
 	case VU_SET_INFLIGHT_FD:
 		return put_words(in, buf, 3);

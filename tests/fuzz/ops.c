@@ -116,6 +116,8 @@ static void prep_any(struct ops *f, struct op *o, struct virtiofs_op *op)
 	op->data_cnt = in_u8(f->in) % 2;
 	op->opcode = in_u8(f->in);
 	op->nodeid = in_u8(f->in);
+	if (op->opcode == FUSE_NOTIFY_REPLY)
+		op->notify_unique = op->nodeid;
 	op->arg_len = in_u8(f->in);
 	in_bytes(f->in, op->arg, op->arg_len);
 	op->flags = in_u8(f->in) % 4;

@@ -3,12 +3,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #define SECRET "no client ever sees these words"
 
-static char base[64]; /* of both directories */
+static char base[256]; /* of both directories */
 static int base_fd, share_fd;
 static struct stat outside[2]; /* that directory, and the file in it */
 
@@ -82,10 +81,7 @@ void share_make(void)
 {
 	int fd;
 
-	strcpy(base, access("/dev/shm", W_OK)
-			 ? "/tmp/virtiofs-fuzz-XXXXXX"
-			 : "/dev/shm/virtiofs-fuzz-XXXXXX");
-	must(mkdtemp(base));
+	fuzz_make_dir(base, sizeof(base));
 	base_fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	must(base_fd >= 0 && !fchmod(base_fd, 0755));
 	atexit(remove_all);
