@@ -46,7 +46,9 @@ struct virtiofs_transport *front_open(struct front *f, bool listens)
 	if (!listens) {
 		must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv));
 		f->sock = sv[1];
-		must(!virtiofs_vhost_user_device_fd(&t, sv[0]));
+		must(!(f->vfio_user
+			   ? virtiofs_vfio_user_device_fd
+			   : virtiofs_vhost_user_device_fd)(&t, sv[0]));
 		return t;
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -57,7 +59,8 @@ struct virtiofs_transport *front_open(struct front *f, bool listens)
 	f->addr_len = sizeof(f->addr);
 	must(!getsockname(fd, (struct sockaddr *)&f->addr, &f->addr_len));
 	must(!listen(fd, 1));
-	must(!virtiofs_vhost_user_listen_fd(&t, fd));
+	must(!(f->vfio_user ? virtiofs_vfio_user_listen_fd
+			    : virtiofs_vhost_user_listen_fd)(&t, fd));
 	reach(f);
 	return t;
 }

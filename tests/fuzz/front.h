@@ -27,7 +27,8 @@ struct front {
 	struct virtiofs_device *dev;
 	int sock; /* -1: we hung up */
 	bool listens;
-	bool over; /* the device ended with its only connection */
+	bool vfio_user; /* then this is the connection, and rings, only */
+	bool over;	/* the device ended with its only connection */
 	struct sockaddr_un addr;
 	socklen_t addr_len;
 	uint64_t features;

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A device behind a vfio-user socket, and a client that sends anything:
+ * commands right or wrong, with file descriptors of all kinds, cut anywhere;
+ * registers in any order; rings of its own; it leaves when it likes and comes
+ * again.
+ */
+#include "command.h"
+#include "front.h"
+#include "program.h"
+#include "transport/virtio_pci/function.h"
+#include "wire/vfio_user.h"
+#include "wire/virtio.h"
+
+#define HEAR_MAX 0x8000u
+
+struct fuzz {
+	struct front front;
+	struct program program;
+	uint16_t id;
+};
+
+/* cut: bytes that are sent first, or 0. */
+static void send_command(struct fuzz *f, const struct command *c,
+			 const struct vfu_header *h, size_t cut)
+{
+	unsigned char buf[sizeof(*h) + COMMAND_MAX];
+	size_t len = sizeof(*h) + c->len;
+
+	memcpy(buf, h, sizeof(*h));
+	memcpy(buf + sizeof(*h), c->payload, c->len);
+	cut %= len;
+	if (cut)
+		front_send(&f->front, buf, cut, c->fds, c->fd_cnt);
+	front_send(&f->front, buf + cut, len - cut, c->fds,
+		   cut ? 0 : c->fd_cnt);
+}
+
+static struct vfu_header head_of(struct fuzz *f, const struct command *c)
+{
+	return (struct vfu_header){
+	    .id = ++f->id,
+	    .command = c->number,
+	    .size = (uint32_t)(sizeof(struct vfu_header) + c->len),
+	};
+}
+
+static void say(struct fuzz *f, const struct command *c)
+{
+	const struct vfu_header h = head_of(f, c);
+
+	send_command(f, c, &h, 0);
+}
+
+/* Each answer is one, and whole. */
+static void hear(struct fuzz *f)
+{
+	static unsigned char buf[HEAR_MAX];
+	struct vfu_header h;
+	size_t n = 0, at = 0, more;
+
+	if (f->front.sock < 0)
+		return;
+	while ((more = sock_recv(f->front.sock, buf + n, sizeof(buf) - n,
+				 NULL)) > 0)
+		n += more;
+	while (n - at >= sizeof(h)) {
+		memcpy(&h, buf + at, sizeof(h));
+		must((h.flags & ~VFU_ERROR) == VFU_TYPE_REPLY);
+		must(h.size >= sizeof(h) && h.size <= n - at);
+		must(!(h.flags & VFU_ERROR) == !h.error);
+		at += h.size;
+	}
+	must(at == n);
+}
+
+/* ---- as it should be ---- */
+
+static void say_version(struct fuzz *f)
+{
+	static const char json[] = "{\"capabilities\":{\"max_msg_fds\":8,"
+				   "\"write_multiple\":true}}";
+	const struct vfu_version v = {VFU_MAJOR, VFU_MINOR};
+	struct command c = {.number = VFU_VERSION};
+
+	command_add(&c, &v, sizeof(v));
+	command_add(&c, json, sizeof(json));
+	say(f, &c);
+}
+
+static void say_memory(struct fuzz *f, unsigned i)
+{
+	const struct vfu_dma_map m = {
+	    .argsz = sizeof(m),
+	    .flags = VFU_DMA_READABLE | VFU_DMA_WRITABLE,
+	    .address = FRONT_GUEST + i * KIND_LEN,
+	    .size = KIND_LEN,
+	};
+	struct command c = {
+	    .number = VFU_DMA_MAP, .fds = {sock_fd(KIND_MEM + i)}, .fd_cnt = 1};
+
+	command_add(&c, &m, sizeof(m));
+	say(f, &c);
+}
+
+static void say_irqs(struct fuzz *f)
+{
+	const struct vfu_irq_set s = {
+	    .argsz = sizeof(s),
+	    .flags = VFU_IRQ_DATA_EVENTFD | VFU_IRQ_ACTION_TRIGGER,
+	    .index = VFU_IRQ_MSIX,
+	    .count = 2,
+	};
+	struct command c = {
+	    .number = VFU_SET_IRQS,
+	    .fds = {sock_fd(KIND_BLOCKING), sock_fd(KIND_BLOCKING)},
+	    .fd_cnt = 2};
+
+	command_add(&c, &s, sizeof(s));
+	say(f, &c);
+}
+
+static void say_reg(struct fuzz *f, uint32_t region, uint64_t offset,
+		    uint64_t value, uint32_t width)
+{
+	const struct vfu_region_io io = {offset, region, width};
+	struct command c = {.number = VFU_REGION_WRITE};
+
+	command_add(&c, &io, sizeof(io));
+	command_add(&c, &value, width);
+	say(f, &c);
+}
+
+static void say_ring(struct fuzz *f, unsigned i)
+{
+	uint64_t at = FRONT_GUEST + i * FRONT_RING_LEN;
+
+	front_clear_ring(&f->front, i);
+	say_reg(f, 0, VTFS_PCI_QUEUE_SELECT, i, 2);
+	say_reg(f, 0, VTFS_PCI_QUEUE_SIZE, FRONT_RING_NUM, 2);
+	say_reg(f, 0, VTFS_PCI_QUEUE_VECTOR, i, 2);
+	say_reg(f, 0, VTFS_PCI_QUEUE_DESC, at, 8);
+	say_reg(f, 0, VTFS_PCI_QUEUE_DRIVER, at + FRONT_AVAIL_AT, 8);
+	say_reg(f, 0, VTFS_PCI_QUEUE_DEVICE, at + FRONT_USED_AT, 8);
+	say_reg(f, 0, VTFS_PCI_QUEUE_ENABLE, 1, 2);
+}
+
+static void ring_bell(struct fuzz *f, unsigned i)
+{
+	say_reg(f, 0, VTFS_PCIFN_NOTIFY + i * VTFS_PCIFN_NOTIFY_STEP, i, 2);
+}
+
+static void say_driver(struct fuzz *f, uint8_t how)
+{
+	uint8_t status = VTFS_STATUS_ACKNOWLEDGE | VTFS_STATUS_DRIVER;
+	uint64_t features = VIRTIOFS_F_VERSION_1;
+
+	if (how & 1)
+		features |= VIRTIOFS_F_RING_PACKED;
+	if (how & 2)
+		features |= VIRTIOFS_F_EVENT_IDX | VIRTIOFS_F_INDIRECT_DESC;
+	if (how & 4)
+		features |= VIRTIOFS_F_RING_RESET;
+	f->front.features = features;
+	say_reg(f, VFU_REGION_CONFIG, VTFS_PCI_COMMAND,
+		VTFS_PCI_COMMAND_MEMORY | VTFS_PCI_COMMAND_MASTER, 2);
+	if (how & 8)
+		say_reg(f, VFU_REGION_CONFIG,
+			VTFS_PCIFN_CAP_MSIX + VTFS_PCI_MSIX_CONTROL,
+			VTFS_PCI_MSIX_ENABLE, 2);
+	say_reg(f, 0, VTFS_PCI_DEVICE_STATUS, 0, 1);
+	say_reg(f, 0, VTFS_PCI_DEVICE_STATUS, status, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		say_reg(f, 0, VTFS_PCI_DRIVER_FEATURE_SELECT, i, 4);
+		say_reg(f, 0, VTFS_PCI_DRIVER_FEATURE,
+			(uint32_t)(features >> 32 * i), 4);
+	}
+	status |= VTFS_STATUS_FEATURES_OK;
+	say_reg(f, 0, VTFS_PCI_DEVICE_STATUS, status, 1);
+	for (unsigned i = 0; i < 2; i++)
+		say_ring(f, i);
+	status |= VTFS_STATUS_DRIVER_OK;
+	say_reg(f, 0, VTFS_PCI_DEVICE_STATUS, status, 1);
+	front_init(&f->front);
+	ring_bell(f, 1);
+}
+
+static void say_all(struct fuzz *f, uint8_t how)
+{
+	say_version(f);
+	say_memory(f, 0);
+	say_memory(f, 1);
+	say_irqs(f);
+	say_driver(f, how);
+}
+
+/* ---- or not ---- */
+
+static void message(struct fuzz *f, uint8_t lie)
+{
+	struct input *in = f->front.in;
+	struct command c = {.number = in_u8(in) % (VFU_COMMANDS + 1)};
+	struct vfu_header h;
+
+	command_put(in, &c);
+	if (lie & 1 && (lie & 14) == 12)
+		for (c.fd_cnt = 0; c.fd_cnt < lie / 16u; c.fd_cnt++)
+			c.fds[c.fd_cnt] = sock_fd(in_u8(in) % KIND_CNT);
+	h = head_of(f, &c);
+	if ((lie & 14) == 6)
+		h.flags = in_u8(in);
+	if ((lie & 14) == 10)
+		h.size = (uint32_t)in_number(in);
+	send_command(f, &c, &h, (lie & 14) == 4 ? in_u8(in) : 0);
+}
+
+static void poke(struct fuzz *f, uint8_t how)
+{
+	uint16_t off = in_u16(f->front.in);
+
+	if (how == 15)
+		sock_truncate(KIND_MEM + off % 2, off / 2);
+	else if (off <= KIND_LEN - 64)
+		in_bytes(f->front.in, sock_mem[0] + off,
+			 in_u8(f->front.in) % 64);
+	ring_bell(f, how % 2);
+}
+
+static void command(struct fuzz *f)
+{
+	struct input *in = f->front.in;
+	uint8_t op = in_u8(in);
+	unsigned i = (op >> 4) % 2;
+
+	switch (op % 16) {
+	case 9:
+		poke(f, op >> 4);
+		break;
+	case 10:
+	case 11:
+		front_request(&f->front, i);
+		ring_bell(f, i);
+		break;
+	case 12:
+		program_reply(&f->program);
+		front_run(&f->front);
+		break;
+	case 13:
+		say_driver(f, op >> 4);
+		break;
+	case 14:
+		say_all(f, op >> 4);
+		break;
+	case 15:
+		if (op >> 4 < 12)
+			break;
+		if (op & 16)
+			front_hang_up(&f->front);
+		else
+			front_again(&f->front);
+		break;
+	default:
+		message(f, in_u8(in));
+	}
+	hear(f);
+}
+
+/* Whatever is in its way, the device sees that nobody is left; and serves the
+ * next one. */
+static void finish(struct fuzz *f)
+{
+	struct front *front = &f->front;
+	struct vfu_header answer;
+
+	front_hang_up(front);
+	program_reply_all(&f->program);
+	front_run(front);
+	must(front->over == !front->listens);
+	if (!front->listens)
+		return;
+	front_again(front);
+	say_version(f);
+	must(sock_recv(front->sock, &answer, sizeof(answer), NULL) ==
+	     sizeof(answer));
+	must(answer.command == VFU_VERSION && !answer.error);
+	front_hang_up(front);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct input in = {data, len};
+	struct fuzz f = {.front = {.in = &in, .vfio_user = true},
+			 .program.in = &in};
+	uint8_t how = in_u8(&in);
+	const struct virtiofs_device_opts opts = {
+	    .size = sizeof(opts),
+	    .tag = "fuzz",
+	    .num_request_queues = FRONT_RINGS - 1,
+	    .queue_size = 16,
+	    .max_write = 4096,
+	    .features = VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED |
+			VIRTIOFS_F_IN_ORDER | VIRTIOFS_F_RING_RESET,
+	};
+	struct virtiofs_transport *t;
+	int fd;
+
+	sock_reset();
+	sock_catch_faults();
+	fd = fuzz_next_fd();
+	t = front_open(&f.front, how & 64);
+	must(!virtiofs_device_new(&f.front.dev, t, &program_ops, &opts,
+				  &f.program));
+	front_run(&f.front);
+	if (how & 2)
+		say_all(&f, how >> 2);
+	while (!in_end(&in))
+		command(&f);
+	finish(&f);
+	virtiofs_device_free(f.front.dev);
+	must(fuzz_next_fd() == fd);
+	return 0;
+}
