@@ -50,7 +50,7 @@ struct vtfs_waiter {
 	uint64_t user_data;
 	uint64_t nodeid;
 	bool is_lock; /* SETLKW: held back, and others pass it */
-	bool intr;    /* interrupted before it had a slot */
+	bool intr;    /* interrupted before its slot was filled */
 	bool done;
 	int32_t error;
 	uint32_t len;
@@ -223,7 +223,7 @@ void vtfs_client_settle(struct virtiofs_client *c);
 
 /* client_call.c, with lock held: slots that are free to those who wait. */
 void vtfs_client_give_slots(struct virtiofs_client *c);
-/* client_call.c: callers that have no slot yet and this user_data end. */
+/* client_call.c: callers that have no request yet and this user_data end. */
 unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
 				       uint64_t user_data);
 

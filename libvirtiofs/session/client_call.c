@@ -167,6 +167,14 @@ void vtfs_client_give_slots(struct virtiofs_client *c)
 	}
 }
 
+static int interrupted(struct vtfs_waiter *w)
+{
+	if (w->slot)
+		vtfs_slot_end(w->q, w->slot);
+	w->slot = NULL;
+	return vtfs_fail(-EINTR, "interrupted");
+}
+
 static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 		    uint64_t deadline)
 {
@@ -176,7 +184,7 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 		if (!vtfs_client_running(c))
 			return vtfs_fail(-ENOTCONN, "not connected");
 		if (w->intr)
-			return vtfs_fail(-EINTR, "interrupted");
+			return interrupted(w);
 		r = vtfs_client_pick(c, w, &w->q);
 		if (r < 0)
 			return r;
@@ -187,7 +195,13 @@ static int get_slot(struct virtiofs_client *c, struct vtfs_waiter *w,
 		else
 			wait_turn(c, w, deadline);
 	}
-	return 0;
+	return w->intr ? interrupted(w) : 0;
+}
+
+/* Else it waits for a slot, or was given one and does not know it yet. */
+static bool has_request(const struct vtfs_waiter *w)
+{
+	return w->done || (w->slot && w->slot->state != VTFS_SLOT_STAGED);
 }
 
 unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
@@ -198,7 +212,7 @@ unsigned vtfs_client_interrupt_waiters(struct virtiofs_client *c,
 
 	pthread_mutex_lock(&c->lock);
 	for (w = c->waiters; w; w = w->next) {
-		if (w->slot || w->done || w->user_data != user_data)
+		if (has_request(w) || w->user_data != user_data)
 			continue;
 		w->intr = true;
 		pthread_cond_signal(&w->cond);
