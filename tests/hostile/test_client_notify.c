@@ -110,6 +110,14 @@ static void shorter_than_its_header(void **state)
 	lie(*state, &h, 15);
 }
 
+/* Nor is it known how long the payload of such a code is. covers: FS-DRV-17 */
+static void unknown_and_shorter_than_its_header(void **state)
+{
+	struct fuse_out_header h = {.len = 15, .error = 99};
+
+	lie(*state, &h, 15);
+}
+
 /* covers: FS-DRV-17 */
 static void length_that_is_not_the_used_one(void **state)
 {
@@ -292,6 +300,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 	    TEST(shorter_than_its_header),
+	    TEST(unknown_and_shorter_than_its_header),
 	    TEST(length_that_is_not_the_used_one),
 	    TEST(length_beyond_the_buffer),
 	    TEST(reply_among_notifications),

@@ -42,6 +42,8 @@ static void on_interrupt(struct virtiofs_req *req, void *userdata)
 
 	assert_true(p->interrupts < 64);
 	p->interrupted[p->interrupts++] = req;
+	if (p->on_interrupt)
+		p->on_interrupt(p);
 }
 
 static void on_init(const struct fuse_init_in *in, struct fuse_init_out *out,

@@ -40,6 +40,7 @@ struct program {
 	void (*on_request)(struct program *p, struct virtiofs_req *req);
 	void (*on_init)(struct fuse_init_out *out);
 	void (*on_forget)(struct program *p);
+	void (*on_interrupt)(struct program *p);
 	void *more;
 };
 

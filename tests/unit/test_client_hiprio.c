@@ -272,6 +272,77 @@ static void waiting_interrupt_goes_out_on_a_completion(void **state)
 	assert_int_equal(f->req.in.nodeid, 20);
 }
 
+/* So many come and go, one after the other: slots are used in turn. */
+static void come_and_go(struct fix *f, unsigned cnt)
+{
+	struct fuse_attr_out out = {0};
+
+	while (cnt--) {
+		fix_getattr(f, &out);
+		fix_pop(f, 1);
+		liar_reply(&f->l, &f->req, 0, &out, sizeof(out));
+		assert_int_equal(fix_reap(f).error, 0);
+	}
+}
+
+/* What the device has now in the same slot is another. */
+static void waiting_interrupt_is_not_for_the_next_in_its_slot(void **state)
+{
+	static struct liar_req asked[2], first;
+	struct fuse_attr_out out = {0};
+	struct fix *f = start(state);
+
+	for (unsigned i = 0; i < 2; i++) {
+		fix_getattr(f, &out);
+		assert_int_equal(liar_pop(&f->l, 1, &asked[i]), 1);
+	}
+	fill_hiprio(f);
+	assert_int_equal(virtiofs_client_interrupt(f->c, 1), 0);
+	assert_int_equal(liar_pop(&f->l, 0, &first), 1);
+	for (unsigned i = 0; i < 2; i++) {
+		liar_reply(&f->l, &asked[i], 0, &out, sizeof(out));
+		assert_int_equal(fix_reap(f).error, 0);
+	}
+	come_and_go(f, NUM - 2);
+	for (unsigned i = 0; i < 2; i++) {
+		fix_getattr(f, &out);
+		fix_pop(f, 1);
+	}
+	liar_used(&f->l, &first, 0);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(liar_pop(&f->l, 0, &f->req), 0);
+	f->l.gone = true;
+}
+
+/* "EAGAIN sends it again while the target is in flight", and no longer. */
+static void interrupt_is_sent_again_for_its_target_alone(void **state)
+{
+	static struct liar_req asked, intr;
+	struct fuse_attr_out out = {0};
+	struct fix *f = start(state);
+
+	fix_getattr(f, &out);
+	assert_int_equal(liar_pop(&f->l, 1, &asked), 1);
+	assert_int_equal(virtiofs_client_interrupt(f->c, 1), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(liar_pop(&f->l, 0, &intr), 1);
+		assert_int_equal(intr.in.unique, asked.in.unique | 1);
+		if (i == 2)
+			break;
+		liar_reply(&f->l, &intr, -EAGAIN, NULL, 0);
+		virtiofs_client_dispatch(f->c);
+	}
+	liar_reply(&f->l, &asked, 0, &out, sizeof(out));
+	assert_int_equal(fix_reap(f).error, 0);
+	come_and_go(f, NUM - 1);
+	fix_getattr(f, &out);
+	fix_pop(f, 1);
+	liar_reply(&f->l, &intr, -EAGAIN, NULL, 0);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(liar_pop(&f->l, 0, &intr), 0);
+	f->l.gone = true;
+}
+
 /* One that ended while its INTERRUPT waited is not interrupted any more; what
  * took its slot is another. */
 static void waiting_interrupt_of_a_request_that_ended_is_dropped(void **state)
@@ -337,6 +408,8 @@ int main(void)
 	    T(interrupt_is_sent_when_forgets_wait),
 	    T(waiting_interrupt_goes_out_on_a_completion),
 	    T(waiting_interrupt_of_a_request_that_ended_is_dropped),
+	    T(waiting_interrupt_is_not_for_the_next_in_its_slot),
+	    T(interrupt_is_sent_again_for_its_target_alone),
 	    T(forget_without_a_session_is_refused),
 	};
 

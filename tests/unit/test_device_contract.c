@@ -247,6 +247,7 @@ static void requests_go_on_in_a_storm_of_forgets(void **state)
 
 struct blocked {
 	struct program *p;
+	struct virtiofs_devq *hiprio;
 	sem_t inside, go_on;
 };
 
@@ -298,6 +299,59 @@ static void blocked_handler_never_delays_a_hiprio_of_its_own(void **state)
 	virtiofs_device_stop(p->dev);
 	pthread_join(dispatcher, NULL);
 	virtiofs_devq_release(hiprio);
+	sem_destroy(&b.inside);
+	sem_destroy(&b.go_on);
+}
+
+static void block_interrupt(struct program *p)
+{
+	struct blocked *b = p->more;
+
+	sem_post(&b->inside);
+	sem_wait(&b->go_on);
+}
+
+static void *serve_hiprio(void *arg)
+{
+	struct blocked *b = arg;
+
+	assert_int_equal(virtiofs_devq_dispatch(b->hiprio), 0);
+	return NULL;
+}
+
+/* ops.reset: no interrupt runs any more, not even one whose request was
+ * answered meanwhile. */
+static void session_ends_after_an_interrupt_that_runs(void **state)
+{
+	struct program *p = *state;
+	struct blocked b = {.p = p};
+	pthread_t other;
+
+	sem_init(&b.inside, 0, 0);
+	sem_init(&b.go_on, 0, 0);
+	program_open(p, 0);
+	p->keep = true;
+	p->more = &b;
+	p->on_interrupt = block_interrupt;
+	assert_int_equal(virtiofs_device_take_queue(p->dev, 0, 0, &b.hiprio),
+			 0);
+	send_statfs(p, 1, 0);
+	program_run(p);
+	send_interrupt(p, FORGET_CELL, UNIQUE(0));
+	pthread_create(&other, NULL, serve_hiprio, &b);
+	sem_wait(&b.inside);
+	assert_int_equal(virtiofs_req_error(p->reqs[0], -EINTR), 0);
+	send_frame(p, 2, 1, FUSE_DESTROY, "", 0, 16);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 0), -EINTR);
+	assert_int_equal(p->resets, 0);
+	no_reply(p, 2);
+	sem_post(&b.go_on);
+	pthread_join(other, NULL);
+	program_run(p);
+	assert_int_equal(p->resets, 1);
+	assert_int_equal(reply_of(p, 2, 1), 0);
+	virtiofs_devq_release(b.hiprio);
 	sem_destroy(&b.inside);
 	sem_destroy(&b.go_on);
 }
@@ -422,6 +476,7 @@ int main(void)
 	    PROGRAM_TEST_CLOSED(requests_go_on_in_a_storm_of_forgets),
 	    PROGRAM_TEST_CLOSED(
 		blocked_handler_never_delays_a_hiprio_of_its_own),
+	    PROGRAM_TEST_CLOSED(session_ends_after_an_interrupt_that_runs),
 	    PROGRAM_TEST_CLOSED(interrupt_finds_its_request_on_any_queue),
 	    PROGRAM_TEST_CLOSED(early_interrupts_wait_in_a_ring_of_that_size),
 	    PROGRAM_TEST_CLOSED(late_interrupt_is_ignored),

@@ -322,6 +322,63 @@ static void push_twice_returns_a_chain_once(void **state)
 	raw_stop(&r);
 }
 
+/* The id is in flight, but as a list of another length: it was pushed before,
+ * and the driver has used it again. */
+static void push_of_an_earlier_chain_is_ignored(void **state)
+{
+	struct vtfs_chain c;
+	struct raw_part p[2];
+	struct rawring r;
+	uint32_t id, len;
+
+	(void)state;
+	raw_driver_start(&r, VTFS_VQ_PACKED, 8, 4);
+	p[0] = p[1] = (struct raw_part){raw_addr(&r, 0), 16, RAW_WRITE};
+	raw_send(&r, p, 2, 5);
+	assert_int_equal(vtfs_vq_dev_pop(r.vq, r.mem.table, &c), 1);
+	assert_int_equal(c.ring_cnt, 2);
+	for (uint16_t cnt = 0; cnt < 5; cnt++)
+		if (cnt != 2)
+			vtfs_vq_dev_push(r.vq, 5, cnt, 16);
+	assert_int_equal(vtfs_vq_dev_inflight(r.vq), 1);
+	vtfs_vq_dev_publish(r.vq);
+	assert_int_equal(raw_collect(&r, 2, &id, &len), 0);
+	vtfs_vq_dev_push(r.vq, 5, 2, 16);
+	vtfs_vq_dev_publish(r.vq);
+	assert_int_equal(raw_collect(&r, 2, &id, &len), 1);
+	assert_int_equal(len, 16);
+	raw_stop(&r);
+}
+
+/* IN_ORDER: while a chain waits for its turn, its first length counts. */
+static void push_twice_before_its_turn_is_once(void **state)
+{
+	struct vtfs_chain c[2];
+	struct raw_part p;
+	struct rawring r;
+	uint32_t id, len;
+
+	raw_driver_start(&r, layout(state) | VTFS_VQ_IN_ORDER, 8, 4);
+	p = (struct raw_part){raw_addr(&r, 0), 16, RAW_WRITE};
+	for (uint16_t i = 0; i < 2; i++) {
+		raw_send(&r, &p, 1, i);
+		assert_int_equal(vtfs_vq_dev_pop(r.vq, r.mem.table, &c[i]), 1);
+	}
+	vtfs_vq_dev_push(r.vq, c[1].id, c[1].ring_cnt, 16);
+	vtfs_vq_dev_push(r.vq, c[1].id, c[1].ring_cnt, 7);
+	assert_int_equal(vtfs_vq_dev_publish(r.vq), 0);
+	vtfs_vq_dev_push(r.vq, c[0].id, c[0].ring_cnt, 3);
+	vtfs_vq_dev_publish(r.vq);
+	assert_int_equal(raw_collect(&r, 1, &id, &len), 1);
+	assert_int_equal(id, c[0].id);
+	assert_int_equal(len, 3);
+	assert_int_equal(raw_collect(&r, 1, &id, &len), 1);
+	assert_int_equal(id, c[1].id);
+	assert_int_equal(len, 16);
+	assert_int_equal(raw_collect(&r, 1, &id, &len), 0);
+	raw_stop(&r);
+}
+
 static uint32_t split;
 static uint32_t packed = VTFS_VQ_PACKED;
 
@@ -397,6 +454,8 @@ int main(void)
 	    both(dev_move_goes_on_at_other_addresses),
 	    both(inflight_counts_chains),
 	    both(push_twice_returns_a_chain_once),
+	    cmocka_unit_test(push_of_an_earlier_chain_is_ignored),
+	    both(push_twice_before_its_turn_is_once),
 	    cmocka_unit_test(doorbell_names_the_next_place),
 	};
 
