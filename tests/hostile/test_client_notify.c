@@ -28,14 +28,15 @@ static void note(const struct virtiofs_notification *n, void *data)
 	assert_int_equal(n->code, FUSE_NOTIFY_POLL);
 }
 
-static int set_up(void **state)
+static void make(void **state, uint64_t features)
 {
 	uint32_t le = htole32(SIZE);
 	struct fix *f;
 
 	fix_set_up(state);
 	f = *state;
-	f->l.offered |= VIRTIOFS_F_NOTIFICATION;
+	f->l.offered |= VIRTIOFS_F_NOTIFICATION | features;
+	f->opts.features = VIRTIOFS_FEATURES_DEFAULT | features;
 	f->l.queue_cnt = 3;
 	f->l.config_len = VTFS_CONFIG_MAX;
 	memcpy(f->l.config + VTFS_CONFIG_NOTIFY, &le, sizeof(le));
@@ -44,6 +45,11 @@ static int set_up(void **state)
 	heard = 0;
 	memset(bytes, 'x', sizeof(bytes));
 	fix_start(f);
+}
+
+static int set_up(void **state)
+{
+	make(state, 0);
 	return 0;
 }
 
@@ -231,6 +237,30 @@ static void nodes_that_overflow(void **state)
 	lie_in(*state, FUSE_NOTIFY_PRUNE, 16);
 }
 
+/* IN_ORDER: of a skipped buffer only the header says how long it is. */
+static void length_beyond_a_skipped_buffer(void **state)
+{
+	const struct fuse_out_header bad = {.len = UINT32_MAX, .error = 99};
+	const struct fuse_out_header good = {.len = 24,
+					     .error = FUSE_NOTIFY_POLL};
+	struct liar_req first;
+	struct fix *f;
+
+	fix_tear_down(state);
+	make(state, VIRTIOFS_F_IN_ORDER);
+	f = *state;
+	assert_int_equal(liar_pop_buffer(&f->l, NVQ, &first), 1);
+	liar_write(&first, 0, &bad, sizeof(bad));
+	assert_int_equal(liar_pop_buffer(&f->l, NVQ, &buf), 1);
+	liar_write(&buf, 0, &good, sizeof(good));
+	liar_raw_used(&f->l, NVQ, buf.id, 24);
+	liar_raw_index(&f->l, NVQ, 1);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(stats(f).frame_faults, 1);
+	assert_int_equal(heard, 1);
+	requests_go_on(f);
+}
+
 /* As a device gives back what is too small for it. */
 static void empty_buffers_without_end(void **state)
 {
@@ -318,6 +348,7 @@ int main(void)
 	    TEST(store_of_more_than_there_is),
 	    TEST(store_of_4_gib),
 	    TEST(nodes_that_overflow),
+	    TEST(length_beyond_a_skipped_buffer),
 	    TEST(empty_buffers_without_end),
 	    TEST(buffer_that_was_never_given),
 	    TEST(buffer_given_back_twice),

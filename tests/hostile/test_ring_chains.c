@@ -175,6 +175,44 @@ static void chain_of_more_than_4_gib(void **state)
 	expect_alive(&r, &c);
 }
 
+/* A second fault does not hide the first. */
+static void two_faults_are_told_as_the_first(void **state)
+{
+	struct raw_part p[3] = {
+	    {NOWHERE, 8, 0},
+	    {0x100000000, 0x80000000, RAW_WRITE},
+	    {0x180000000, 0x80000000, RAW_WRITE},
+	};
+	struct vtfs_table *t;
+	struct vtfs_chain c;
+	struct rawring r;
+	void *map;
+
+	start(&r, state, 0);
+	t = vast(&map);
+	raw_send(&r, p, 3, 0);
+	assert_int_equal(vtfs_vq_dev_pop(r.vq, t, &c), 1);
+	assert_int_equal(c.fault, -EFAULT);
+	assert_int_equal(c.readable_cnt, 0);
+	assert_int_equal(c.writable_len, 0x80000000);
+	vtfs_table_put(t);
+	munmap(map, UINT64_C(6) << 30);
+	expect_alive(&r, &c);
+}
+
+/* As long as the longest ring: no fault of the ring's, wherever it lies. */
+static void longest_indirect_table_in_no_region(void **state)
+{
+	struct raw_part t = {NOWHERE, 32768u * 16, RAW_INDIRECT};
+	struct vtfs_chain c;
+	struct rawring r;
+
+	start(&r, state, VTFS_VQ_INDIRECT);
+	raw_send(&r, &t, 1, 0);
+	expect_fault(&r, &c, -EFAULT, 0, 0);
+	expect_alive(&r, &c);
+}
+
 /* ---- things that look available, but are not ---- */
 
 /* covers: PACK-BTH-04, PACK-DEV-14 */
@@ -225,6 +263,8 @@ int main(void)
 	    both(too_many_parts),
 	    both(too_many_readable_parts),
 	    both(chain_of_more_than_4_gib),
+	    both(two_faults_are_told_as_the_first),
+	    both(longest_indirect_table_in_no_region),
 	    both(ring_of_zeroes_has_nothing),
 	    only(packed, stale_flags_are_not_available),
 	};

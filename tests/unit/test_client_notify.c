@@ -23,10 +23,15 @@
 static char heard[1024];
 static unsigned heard_cnt;
 static struct liar_req buf;
+static struct fix *fix;
+static void (*on_note)(const struct virtiofs_notification *n);
 
 static void note(const struct virtiofs_notification *n, void *data)
 {
 	size_t at = strlen(heard);
+
+	if (on_note)
+		on_note(n);
 
 	assert_ptr_equal(data, &buf);
 	heard_cnt++;
@@ -46,7 +51,8 @@ static int set_up(void **state)
 	struct fix *f;
 
 	fix_set_up(state);
-	f = *state;
+	f = fix = *state;
+	on_note = NULL;
 	f->l.offered |= VIRTIOFS_F_NOTIFICATION;
 	f->l.queue_cnt = 3;
 	f->l.config_len = VTFS_CONFIG_MAX;
@@ -265,6 +271,7 @@ static void what_came_before_init_is_not_heard(void **state)
 	struct pollfd p;
 
 	f->opts.flags |= VIRTIOFS_CLIENT_RAW_INIT;
+	f->opts.notify_buffers = 1;
 	assert_int_equal(virtiofs_client_new(&f->c, &f->l.t, &f->opts), 0);
 	assert_int_equal(virtiofs_client_start(f->c, NULL), 0);
 	assert_int_equal(virtiofs_client_take_queue(f->c, 1, 0, &f->q), 0);
@@ -327,6 +334,129 @@ static void all_codes_of_7_45_and_others_are_told(void **state)
 	assert_int_equal(st.notifications_dropped, 0);
 }
 
+/* The device has the buffer still, and does what it likes with it. */
+static void spoil_buffer(const struct virtiofs_notification *n)
+{
+	const struct fuse_notify_inval_entry_out *out = n->arg;
+
+	liar_write(&buf, 0, "#################################", 33);
+	assert_int_equal(out->parent, 7);
+	assert_int_equal(out->namelen, 4);
+	assert_string_equal((const char *)(out + 1), "name");
+}
+
+static void what_was_judged_is_told(void **state)
+{
+	const struct fuse_notify_inval_entry_out out = {.parent = 7,
+							.namelen = 4};
+	unsigned char bytes[sizeof(out) + 5];
+	struct fix *f = *state;
+
+	memcpy(bytes, &out, sizeof(out));
+	memcpy(bytes + sizeof(out), "name", 5);
+	on_note = spoil_buffer;
+	fix_start(f);
+	assert_int_equal(liar_pop_buffer(&f->l, NVQ, &buf), 1);
+	say(f, FUSE_NOTIFY_INVAL_ENTRY, bytes, sizeof(bytes));
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(heard_cnt, 1);
+}
+
+static void check_stored(const struct virtiofs_notification *n)
+{
+	const unsigned char *data = n->data;
+
+	assert_int_equal(n->data_len, 6000);
+	for (unsigned i = 0; i < 6000; i++)
+		assert_int_equal(data[i], i * 7 % 251);
+}
+
+/* More than is copied. */
+static void bytes_to_store_come_whole(void **state)
+{
+	struct fuse_notify_store_out out = {.nodeid = 7, .size = 6000};
+	static unsigned char bytes[sizeof(out) + 6000];
+	struct fix *f = *state;
+
+	memcpy(bytes, &out, sizeof(out));
+	for (unsigned i = 0; i < 6000; i++)
+		bytes[sizeof(out) + i] = (unsigned char)(i * 7 % 251);
+	set_size(&f->l, 8192);
+	on_note = check_stored;
+	fix_start(f);
+	assert_int_equal(liar_pop_buffer(&f->l, NVQ, &buf), 1);
+	say(f, FUSE_NOTIFY_STORE, bytes, sizeof(bytes));
+	virtiofs_client_dispatch(f->c);
+	assert_string_equal(heard, "4:24+6000;");
+}
+
+static void say_more(const struct virtiofs_notification *n)
+{
+	heard[0] = 0;
+	if (heard_cnt < 100)
+		pop_and_say(fix, 99);
+}
+
+/* A device that answers each with another does not keep dispatch. */
+static void dispatch_ends_while_more_come(void **state)
+{
+	struct fix *f = *state;
+	struct pollfd p = {.events = POLLIN};
+
+	f->opts.notify_buffers = 4;
+	fix_start(f);
+	p.fd = virtiofs_client_fd(f->c);
+	on_note = say_more;
+	pop_and_say(f, 99);
+	for (unsigned i = 1; heard_cnt < 100; i++) {
+		assert_int_equal(poll(&p, 1, 0), 1);
+		virtiofs_client_dispatch(f->c);
+		assert_true(heard_cnt <= 4 * i);
+	}
+}
+
+static void look_from_elsewhere(const struct virtiofs_notification *n)
+{
+	if (n->code == 99)
+		assert_false(vtfs_cnotes_any(fix->c));
+}
+
+/* While the program hears one, another thread finds it busy: who has it looks
+ * again before anybody sleeps. */
+static void who_was_sent_away_is_not_forgotten(void **state)
+{
+	struct fix *f = *state;
+	struct pollfd p = {.events = POLLIN};
+
+	fix_start(f);
+	on_note = look_from_elsewhere;
+	virtiofs_client_dispatch(f->c);
+	p.fd = virtiofs_client_fd(f->c);
+	for (int32_t code = 98; code <= 99; code++) {
+		assert_int_equal(poll(&p, 1, 0), 0);
+		pop_and_say(f, code);
+		assert_int_equal(poll(&p, 1, 0), 1);
+		virtiofs_client_dispatch(f->c);
+	}
+	assert_int_equal(poll(&p, 1, 0), 1);
+	virtiofs_client_dispatch(f->c);
+	assert_int_equal(heard_cnt, 2);
+}
+
+static void only_a_notify_reply_has_a_servers_number(void **state)
+{
+	struct fix *f = *state;
+	struct virtiofs_op *op;
+
+	fix_start(f);
+	op = virtiofs_cliq_get_op(f->q);
+	virtiofs_prep_head(op, FUSE_STATFS, 1, NULL, 0);
+	op->notify_unique = 5;
+	virtiofs_cliq_submit(f->q);
+	assert_int_equal(fix_reap(f).error, -EINVAL);
+	assert_int_equal(liar_pop(&f->l, RVQ, &f->req), 0);
+}
+
 static void notify_reply_carries_the_servers_number(void **state)
 {
 	struct fuse_notify_retrieve_out asked = {
@@ -375,6 +505,11 @@ int main(void)
 	    TEST(more_than_one_dispatch_hears_wake_again),
 	    TEST(what_came_before_init_is_not_heard),
 	    TEST(all_codes_of_7_45_and_others_are_told),
+	    TEST(what_was_judged_is_told),
+	    TEST(bytes_to_store_come_whole),
+	    TEST(dispatch_ends_while_more_come),
+	    TEST(who_was_sent_away_is_not_forgotten),
+	    TEST(only_a_notify_reply_has_a_servers_number),
 	    TEST(notify_reply_carries_the_servers_number),
 	};
 

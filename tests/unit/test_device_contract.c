@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "rawfuse.h"
+#include "session/dev.h"
 
 #define FORGET_CELL 80u /* where test's frames for hiprio begin */
 
@@ -243,6 +244,75 @@ static void requests_go_on_in_a_storm_of_forgets(void **state)
 	assert_int_equal(p->forget_cnt, 4000);
 }
 
+/* How many came back on a queue. */
+static unsigned came_back(struct program *p, unsigned vq)
+{
+	uint32_t id, len;
+	unsigned n = 0;
+
+	while (raw_used(&p->raw.q[vq], &id, &len))
+		n++;
+	return n;
+}
+
+/* A ring that its driver fills again and again does not keep anybody in it. */
+static void chains_without_entries_count_too(void **state)
+{
+	struct program *p = *state;
+	struct virtiofs_devq *hiprio;
+	unsigned n = 0, more;
+
+	p->num = 128;
+	p->forget_budget = 10;
+	program_open(p, 0);
+	assert_int_equal(virtiofs_device_take_queue(p->dev, 0, 0, &hiprio), 0);
+	for (unsigned i = 0; i < 90; i++)
+		send_batch(p, i, 1, 0);
+	while (n < 90) {
+		virtiofs_devq_dispatch(hiprio);
+		more = came_back(p, 0);
+		assert_in_range(more, 1, 10);
+		n += more;
+	}
+	/* Those that were taken with it come to their end. */
+	for (unsigned i = 0; i < 90; i++)
+		send_interrupt(p, i, 4711);
+	for (n = 0; n < 90; n += more) {
+		virtiofs_devq_dispatch(hiprio);
+		more = came_back(p, 0);
+		assert_in_range(more, 1, 32);
+	}
+	virtiofs_devq_release(hiprio);
+}
+
+static void send_one_more(struct program *p, struct virtiofs_req *req)
+{
+	virtiofs_req_error(req, 0);
+	virtiofs_devq_flush(p->more);
+	reply_of(p, 1, 0);
+	if (p->cnt < 200)
+		send_statfs(p, 1, 0);
+}
+
+/* A client that has always one more does not keep dispatch. */
+static void dispatch_ends_while_more_come(void **state)
+{
+	struct program *p = *state;
+	unsigned before = 0;
+
+	p->dispatch_max = 8;
+	program_open(p, 0);
+	p->more = &p->dev->queues[1];
+	p->on_request = send_one_more;
+	send_statfs(p, 1, 0);
+	while (p->cnt < 200) {
+		virtiofs_device_dispatch(p->dev);
+		/* About: a turn of a queue comes to its end. */
+		assert_in_range(p->cnt - before, 1, 8 + 64);
+		before = p->cnt;
+	}
+}
+
 /* ---- a thread of its own ---- */
 
 struct blocked {
@@ -357,6 +427,27 @@ static void session_ends_after_an_interrupt_that_runs(void **state)
 }
 
 /* ---- interrupts ---- */
+
+static void interrupt_is_back(struct program *p)
+{
+	assert_int_equal(reply_of(p, 0, FORGET_CELL), 1);
+}
+
+/* However long ops.interrupt takes. */
+static void interrupts_chain_is_back_before_it_is_told(void **state)
+{
+	struct program *p = *state;
+
+	program_open(p, 0);
+	p->keep = true;
+	p->on_interrupt = interrupt_is_back;
+	send_statfs(p, 1, 0);
+	program_run(p);
+	send_interrupt(p, FORGET_CELL, UNIQUE(0));
+	program_run(p);
+	assert_int_equal(p->interrupts, 1);
+	virtiofs_req_error(p->reqs[0], -EINTR);
+}
 
 static void interrupt_finds_its_request_on_any_queue(void **state)
 {
@@ -477,6 +568,9 @@ int main(void)
 	    PROGRAM_TEST_CLOSED(
 		blocked_handler_never_delays_a_hiprio_of_its_own),
 	    PROGRAM_TEST_CLOSED(session_ends_after_an_interrupt_that_runs),
+	    PROGRAM_TEST_CLOSED(chains_without_entries_count_too),
+	    PROGRAM_TEST_CLOSED(dispatch_ends_while_more_come),
+	    PROGRAM_TEST_CLOSED(interrupts_chain_is_back_before_it_is_told),
 	    PROGRAM_TEST_CLOSED(interrupt_finds_its_request_on_any_queue),
 	    PROGRAM_TEST_CLOSED(early_interrupts_wait_in_a_ring_of_that_size),
 	    PROGRAM_TEST_CLOSED(late_interrupt_is_ignored),

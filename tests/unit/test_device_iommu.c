@@ -275,6 +275,57 @@ static void what_is_absent_fails_its_requests_alone(void **state)
 	virtiofs_req_error(p->reqs[0], 0);
 }
 
+/* The frame's second part is absent: what stands before it is all that is
+ * looked at, and the reply goes where it belongs. */
+static void a_reply_finds_its_place_behind_what_is_absent(void **state)
+{
+	struct program *p = *state;
+	const struct raw_desc d[3] = {
+	    {cell_addr(0), put_frame(p, 0, FUSE_STATFS, "", 0), 0},
+	    {cell_addr(2), 16, 0},
+	    {cell_addr(0) + CELL_ROOM, 200, VTFS_DESC_F_WRITE}};
+
+	map_cell(p, 0);
+	raw_post(&p->raw.q[1], raw_chain(&p->raw.q[1], d, 3));
+	program_run(p);
+	raw_do(&p->raw, raw_deny, RAW_RANGE(PAGE_OF(2), 1, VTFS_MAP_READ));
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 0), -EFAULT);
+	assert_int_equal(p->cnt, 0);
+}
+
+/* A part that no IOMMU could map fails the chain, also after it has waited for
+ * the others. */
+static void a_fault_is_remembered_while_others_are_missing(void **state)
+{
+	struct program *p = *state;
+	const struct raw_desc d[3] = {
+	    {cell_addr(0), put_frame(p, 0, FUSE_STATFS, "", 0), 0},
+	    {UINT64_MAX - 7, 16, 0},
+	    {cell_addr(0) + CELL_ROOM, 200, VTFS_DESC_F_WRITE}};
+
+	raw_post(&p->raw.q[1], raw_chain(&p->raw.q[1], d, 3));
+	program_run(p);
+	no_reply(p, 1);
+	map_cell(p, 0);
+	assert_int_equal(reply_of(p, 1, 0), -EFAULT);
+	assert_int_equal(p->cnt, 0);
+}
+
+/* Nobody is asked for it. */
+static void a_table_that_wraps_fails_at_once(void **state)
+{
+	struct program *p = *state;
+	const struct raw_desc d = {UINT64_MAX - 15, 32, VTFS_DESC_F_INDIRECT};
+	uint32_t id, len;
+
+	raw_post(&p->raw.q[1], raw_chain(&p->raw.q[1], &d, 1));
+	program_run(p);
+	assert_int_equal(p->raw.miss_cnt, 0);
+	assert_true(raw_used(&p->raw.q[1], &id, &len));
+	assert_int_equal(len, 0);
+}
+
 /* ---- the end ---- */
 
 static void a_stop_fails_those_that_wait(void **state)
@@ -494,6 +545,9 @@ int main(void)
 	    T(a_late_table_that_breaks_the_rules_breaks_the_queue),
 	    T(what_may_only_be_read_is_not_written),
 	    T(what_is_absent_fails_its_requests_alone),
+	    T(a_reply_finds_its_place_behind_what_is_absent),
+	    T(a_fault_is_remembered_while_others_are_missing),
+	    T(a_table_that_wraps_fails_at_once),
 	    T(a_stop_fails_those_that_wait),
 	    T(a_reset_and_a_loss_drop_those_that_wait),
 	    T(free_drops_those_that_wait),
