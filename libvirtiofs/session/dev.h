@@ -224,6 +224,7 @@ struct vtfs_notes {
 	struct vtfs_note *first, **last; /* lock: waiting, in order */
 	uint32_t cnt;			 /* any, atomic: of them */
 	struct vtfs_table *lacking;	 /* lock: a buffer was not in it */
+	uint32_t denials;		 /* lock: there had been, then */
 };
 
 enum vtfs_ending {

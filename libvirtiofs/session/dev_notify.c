@@ -70,12 +70,14 @@ static bool may_send(const struct virtiofs_devq *q)
 	       !__atomic_load_n(&conf->run->lost, __ATOMIC_ACQUIRE);
 }
 
-/* The memory that a buffer lacked is still what there is. */
+/* The memory that a buffer lacked is still what there is, and nothing was said
+ * to be absent since. */
 static bool is_lacking(const struct virtiofs_devq *q)
 {
-	const struct vtfs_table *lacking = q->dev->notes.lacking;
+	const struct vtfs_notes *n = &q->dev->notes;
 
-	return lacking && lacking == q->have->table;
+	return n->lacking && n->lacking == q->have->table &&
+	       n->denials == vtfs_miss_denials(q->dev);
 }
 
 static bool is_fit(const struct vtfs_chain *chain, size_t len)
@@ -85,11 +87,12 @@ static bool is_fit(const struct vtfs_chain *chain, size_t len)
 }
 
 /* Behind an IOMMU: this buffer's translation is not there. It is asked for, and
- * nothing more is tried until there are others. */
+ * nothing more is tried until that is answered. */
 static void note_hole(struct virtiofs_devq *q, const struct vtfs_chain *chain)
 {
 	struct vtfs_notes *n = &q->dev->notes;
 
+	n->denials = vtfs_miss_denials(q->dev);
 	vtfs_device_ask_holes(q->dev, chain);
 	vtfs_table_put(n->lacking);
 	n->lacking = vtfs_table_get(q->have->table);

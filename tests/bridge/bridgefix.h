@@ -40,6 +40,8 @@ struct bridged {
 void send_frame(struct bridged *x, uint32_t opcode, uint64_t unique,
 		const void *body, size_t len);
 void no_answer(struct bridged *x);
+/* What the kernel gets next. */
+void next_frame(struct bridged *x);
 /* The next answer, which is to unique. Its error. */
 int answer(struct bridged *x, uint64_t unique);
 

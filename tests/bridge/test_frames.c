@@ -454,6 +454,38 @@ static void client_that_sends_init_itself_is_refused(void **state)
 	close(sv[1]);
 }
 
+/* Codes of its own are the program's; what RESEND asks for, the device has. */
+static void notifications_that_a_kernel_knows_pass(void **state)
+{
+	unsigned char arg[40], data[8];
+	struct virtiofs_notification n = {
+	    .arg = arg, .arg_len = 40, .data = data, .data_len = 8};
+	struct virtiofs_bridge *none = NULL;
+	struct fix *f = *state;
+	struct bridged x;
+
+	memset(arg, 'a', sizeof(arg));
+	memset(data, 'd', sizeof(data));
+	running(&x, f, 0);
+	for (n.code = 1; n.code < 20; n.code++) {
+		virtiofs_bridge_notify(&n, &none);
+		virtiofs_bridge_notify(&n, &x.b);
+		if (n.code > FUSE_NOTIFY_PRUNE ||
+		    n.code == FUSE_NOTIFY_RESEND) {
+			no_answer(&x);
+			continue;
+		}
+		next_frame(&x);
+		assert_int_equal(x.reply.h.unique, 0);
+		assert_int_equal(x.reply.h.error, n.code);
+		assert_int_equal(x.reply.len, 48);
+		assert_memory_equal(x.reply.body, arg, 40);
+		assert_memory_equal(x.reply.body + 40, data, 8);
+		no_answer(&x);
+	}
+	assert_int_equal(unmounted(&x), 0);
+}
+
 /* A kernel that sends it (fuseblk) has ended the session: the client does not
  * end it once more, nor does anything pass. */
 static void destroy_ends_the_session(void **state)
@@ -494,6 +526,7 @@ int main(void)
 	    T(broken_ring_is_a_lost_device),
 	    T(late_reply_is_not_told_twice),
 	    T(stopped_with_requests_in_flight),
+	    T(notifications_that_a_kernel_knows_pass),
 	    T(destroy_ends_the_session),
 	    T(queues_are_given_back),
 	    T(client_that_sends_init_itself_is_refused),

@@ -293,6 +293,81 @@ static void before_init_there_is_nobody(void **state)
 	nothing_came(p);
 }
 
+/* ---- behind an IOMMU ---- */
+
+#define PAGE_OF(i) ((RAW_BUFS + (i)*CELL_LEN) / RAW_PAGE)
+
+static int set_up_mapped(void **state)
+{
+	struct program *p;
+
+	program_new(state);
+	p = *state;
+	p->notify_buf_size = BUF;
+	p->notify_backlog = 4;
+	program_open(p, TAKEN | VTFS_F_ACCESS_PLATFORM);
+	p->raw.lazy = true;
+	p->raw.miss_cnt = 0;
+	return 0;
+}
+
+static void map_cell(struct program *p, unsigned i)
+{
+	raw_do(&p->raw, raw_map,
+	       RAW_RANGE(PAGE_OF(i), CELL_LEN / RAW_PAGE, RAW_RW));
+	program_run(p);
+}
+
+/* Buffers are looked at one at a time: the others stay with the device. */
+static void a_buffer_without_translation_goes_back_empty(void **state)
+{
+	struct program *p = *state;
+
+	give(p, 0, BUF);
+	give(p, 1, BUF);
+	assert_int_equal(word(p, 5), 0);
+	program_run(p);
+	came(p, 0, 0);
+	assert_int_equal(p->raw.miss_cnt, 1);
+	assert_int_equal(p->raw.misses[0].addr, cell_addr(0));
+	assert_int_equal(p->raw.misses[0].len, BUF);
+	assert_int_equal(p->raw.misses[0].access, VTFS_MAP_WRITE);
+	assert_int_equal(word(p, 6), 0);
+	raw_kick(ring(p));
+	program_run(p);
+	nothing_came(p);
+	give(p, 0, BUF);
+	map_cell(p, 0);
+	came(p, 1, 0);
+	nothing_came(p);
+	assert_int_equal(p->raw.miss_cnt, 2);
+	give(p, 1, BUF);
+	map_cell(p, 1);
+	came_word(p, 0, 5);
+	came_word(p, 1, 6);
+	assert_int_equal(stats(p).notifications, 2);
+	assert_int_equal(stats(p).notifications_dropped, 0);
+	assert_int_equal(stats(p).chain_faults, 0);
+}
+
+/* It is never there; the next one is. */
+static void an_absent_buffer_does_not_hold_up_the_next(void **state)
+{
+	struct program *p = *state;
+
+	map_cell(p, 1);
+	give(p, 0, BUF);
+	give(p, 1, BUF);
+	assert_int_equal(word(p, 5), 0);
+	program_run(p);
+	came(p, 0, 0);
+	nothing_came(p);
+	raw_do(&p->raw, raw_deny, RAW_RANGE(PAGE_OF(0), 1, VTFS_MAP_WRITE));
+	program_run(p);
+	came_word(p, 1, 5);
+	assert_int_equal(stats(p).notifications, 1);
+}
+
 /* ---- numbers ---- */
 
 /* hiprio is told of by FORGET, a request queue by STATFS. */
@@ -472,7 +547,9 @@ static void buffers_have_64_bytes_to_16_mib(void **state)
 	assert_int_equal(try_size((16u << 20) + 1), -EINVAL);
 }
 
-#define TEST(fn)     cmocka_unit_test_setup_teardown(fn, set_up, program_tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, program_tear_down)
+#define TEST_MAPPED(fn)                                                        \
+	cmocka_unit_test_setup_teardown(fn, set_up_mapped, program_tear_down)
 #define TEST_OWN(fn) cmocka_unit_test_teardown(fn, program_tear_down)
 
 int main(void)
@@ -486,6 +563,8 @@ int main(void)
 	    TEST(a_pause_keeps_buffers_and_messages),
 	    TEST(a_session_takes_its_messages_with_it),
 	    TEST_OWN(before_init_there_is_nobody),
+	    TEST_MAPPED(a_buffer_without_translation_goes_back_empty),
+	    TEST_MAPPED(an_absent_buffer_does_not_hold_up_the_next),
 	    TEST(taken_requests_begin_at_2),
 	    TEST_OWN(refused_requests_begin_at_1),
 	    cmocka_unit_test_setup_teardown(not_offered_requests_begin_at_1,
