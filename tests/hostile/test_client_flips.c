@@ -140,9 +140,62 @@ static void reply_header_changes_under_the_reader(void **state)
 	run(offsetof(struct fuse_out_header, unique), uniques);
 }
 
+/* ---- notifications ---- */
+
+#define NOTES  3000u
+#define NVQ    1u
+#define NAME   "a name"
+#define IN_ARG sizeof(struct fuse_notify_inval_entry_out)
+
+static void check_name(const struct virtiofs_notification *n, void *data)
+{
+	assert_null(strchr((const char *)n->arg + IN_ARG, '/'));
+	assert_int_equal(n->arg_len, IN_ARG + sizeof(NAME));
+}
+
+/* A name without a slash, now and then. covers: ROB-DRV-01 */
+static void notification_changes_under_the_reader(void **state)
+{
+	const struct fuse_notify_inval_entry_out arg = {
+	    .parent = 7, .namelen = sizeof(NAME) - 1};
+	const struct fuse_out_header h = {.len = sizeof(h) + IN_ARG +
+						 sizeof(NAME),
+					  .error = FUSE_NOTIFY_INVAL_ENTRY};
+	struct virtiofs_queue_stats st = {.size = sizeof(st)};
+	struct flipper flipper = {.values = {'b', '/', '/', 'b'}};
+	const uint32_t size = htole32(4096);
+	struct fix *f;
+
+	assert_int_equal(fix_set_up(state), 0);
+	f = *state;
+	f->l.offered |= VIRTIOFS_F_NOTIFICATION;
+	f->l.queue_cnt = 3;
+	f->l.config_len = VTFS_CONFIG_MAX;
+	memcpy(f->l.config + VTFS_CONFIG_NOTIFY, &size, sizeof(size));
+	f->opts.notify = check_name;
+	fix_start(f);
+	begin(&flipper);
+	for (unsigned i = 0; i < NOTES; i++) {
+		assert_int_equal(liar_pop_buffer(&f->l, NVQ, &f->req), 1);
+		liar_write(&f->req, 0, &h, sizeof(h));
+		liar_write(&f->req, sizeof(h), &arg, sizeof(arg));
+		liar_write(&f->req, sizeof(h) + IN_ARG, NAME, sizeof(NAME));
+		aim(&flipper, in_header(f, sizeof(h) + IN_ARG + 1));
+		liar_used(&f->l, &f->req, h.len);
+		virtiofs_client_dispatch(f->c);
+	}
+	aim(&flipper, NULL);
+	assert_int_equal(
+	    virtiofs_client_stats(f->c, VIRTIOFS_QUEUE_NOTIFY, &st), 0);
+	assert_int_equal(st.notifications + st.notifications_dropped, NOTES);
+	end(&flipper);
+	fix_tear_down(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(notification_changes_under_the_reader),
 	    cmocka_unit_test(reply_header_changes_under_the_reader),
 	};
 

@@ -445,12 +445,15 @@ static void who_was_sent_away_is_not_forgotten(void **state)
 
 static void only_a_notify_reply_has_a_servers_number(void **state)
 {
+	struct fuse_statfs_out out;
+	struct iovec room = {&out, sizeof(out)};
 	struct fix *f = *state;
 	struct virtiofs_op *op;
 
 	fix_start(f);
 	op = virtiofs_cliq_get_op(f->q);
 	virtiofs_prep_head(op, FUSE_STATFS, 1, NULL, 0);
+	virtiofs_op_room(op, &room);
 	op->notify_unique = 5;
 	virtiofs_cliq_submit(f->q);
 	assert_int_equal(fix_reap(f).error, -EINVAL);

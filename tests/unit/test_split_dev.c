@@ -76,6 +76,21 @@ static void flags_0_notifies_of_every_batch(void **state)
 }
 
 /* covers: SPLIT-DEV-14 */
+/* An index that was passed is not passed again by the next batch. */
+static void event_notifies_of_its_batch_alone(void **state)
+{
+	struct rawring r;
+
+	(void)state;
+	raw_driver_start(&r, VTFS_VQ_EVENT, NUM, 4);
+	raw_put16(raw_used_event(&r), 1);
+	for (unsigned i = 0; i < 4; i++) {
+		serve(&r, 1, 1);
+		assert_int_equal(vtfs_vq_dev_publish(r.vq), i == 1);
+	}
+	raw_stop(&r);
+}
+
 static void flags_1_never_notifies(void **state)
 {
 	struct rawring r;
@@ -118,6 +133,7 @@ int main(void)
 	    cmocka_unit_test(used_ring_byte_by_byte),
 	    cmocka_unit_test(push_is_seen_after_publish_only),
 	    cmocka_unit_test(flags_0_notifies_of_every_batch),
+	    cmocka_unit_test(event_notifies_of_its_batch_alone),
 	    cmocka_unit_test(flags_1_never_notifies),
 	    cmocka_unit_test(descriptors_before_the_index_are_not_read),
 	};
