@@ -27,7 +27,9 @@ static void link_name(const char *addr, const char *name, char *ret,
 		return;
 	to[n] = 0;
 	last = strrchr(to, '/');
-	snprintf(ret, size, "%s", last ? last + 1 : to);
+	last = last ? last + 1 : to;
+	if (strlen(last) < size)
+		strcpy(ret, last);
 }
 
 static int put(const char *path, const char *text)

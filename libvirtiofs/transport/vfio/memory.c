@@ -167,7 +167,7 @@ static int open_pagemap(int *ret)
 /* Are all pages side by side? */
 static int phys_of_all(const struct virtiofs_region *region, uint64_t *ret)
 {
-	uint64_t first = 0, at;
+	uint64_t first = 0, at = 0;
 	int pagemap;
 	int r = open_pagemap(&pagemap);
 

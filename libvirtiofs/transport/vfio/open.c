@@ -26,7 +26,10 @@ static int link_name(const struct vfio_fn *v, const char *name, char *ret,
 		return -errno;
 	to[n] = 0;
 	last = strrchr(to, '/');
-	snprintf(ret, size, "%s", last ? last + 1 : to);
+	last = last ? last + 1 : to;
+	if (strlen(last) >= size)
+		return -ENAMETOOLONG;
+	strcpy(ret, last);
 	return 0;
 }
 

@@ -53,7 +53,7 @@ static int send_message(const struct vu_device *d, struct vu_header h,
 	size_t len = sizeof(h) + h.size;
 
 	memcpy(buf, &h, sizeof(h));
-	if (h.size)
+	if (payload)
 		memcpy(buf + sizeof(h), payload, h.size);
 	if (d->back_pipe)
 		return vtfs_pipe_write(d->back, buf, len);
