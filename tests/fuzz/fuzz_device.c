@@ -235,15 +235,17 @@ static bool serve_taken(struct fuzz *f, uint8_t how)
 
 static void all_quiet(struct fuzz *f)
 {
-	bool more = false;
+	bool more;
 
-	/* What was taken off the ring before may still be handed out. */
-	for (unsigned i = 0; i < 4 || f->kept_cnt || more; i++) {
+	/* What was taken off the ring before may still be handed out, and a
+	 * barrier comes after all of it. */
+	for (unsigned i = 0, calm = 0; calm < 4; i++) {
 		must(i < TURNS_MAX);
 		while (f->kept_cnt)
 			reply_kept(f, 0);
 		more = serve_taken(f, 6);
 		guest_run(&f->g);
+		calm = more || f->kept_cnt ? 0 : calm + 1;
 	}
 	guest_still(&f->g);
 	/* Nothing is in flight, so nothing may be owed. */

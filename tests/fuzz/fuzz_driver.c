@@ -233,7 +233,8 @@ static void retrieve(struct fuzz *f,
 	static const unsigned char bytes[64];
 	const struct iovec piece = {(void *)(uintptr_t)bytes, sizeof(bytes)};
 	struct fuse_notify_retrieve_in arg = {.size = sizeof(bytes)};
-	struct virtiofs_op op = {.size = sizeof(op)};
+	unsigned char room[sizeof(arg)];
+	struct virtiofs_op op = {.size = sizeof(op), .arg = room};
 
 	if (f->waits++ >= WAITS)
 		return;
@@ -453,8 +454,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	f.ops.hurries = lie & 128;
 	liar_init(&f.l, features | (notes ? VIRTIOFS_F_NOTIFICATION : 0));
 	if (notes) {
-		f.note_len = in_u8(&in) * 8u;
-		if (f.note_len == 0xff * 8u)
+		f.note_len = 64u + in_u8(&in) * 8u;
+		if (f.note_len == 64u + 0xff * 8u)
 			f.note_len = in_u32(&in);
 		said = htole32(f.note_len);
 		memcpy(f.l.config + VTFS_CONFIG_NOTIFY, &said, sizeof(said));
