@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/shared.h"
+#include "mem/view.h"
 
 static int by_peer_addr(const void *a, const void *b)
 {
@@ -47,6 +48,8 @@ int vtfs_table_new(struct vtfs_table **ret, struct vtfs_region *const *regions,
 	t->mapped = false;
 	t->map_cnt = 0;
 	t->maps = NULL;
+	t->view_cnt = 0;
+	t->views = NULL;
 	for (unsigned i = 0; i < cnt; i++)
 		t->regions[i] = regions[i];
 	qsort(t->regions, cnt, sizeof(t->regions[0]), by_peer_addr);
@@ -128,10 +131,24 @@ void vtfs_table_put(struct vtfs_table *t)
 {
 	if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	for (unsigned i = 0; i < t->view_cnt; i++)
+		vtfs_view_put(t->views[i]);
 	for (unsigned i = 0; i < t->cnt; i++)
 		vtfs_region_put(t->regions[i]);
+	free(t->views);
 	free(t->maps);
 	free(t);
+}
+
+bool vtfs_table_faulted(const struct vtfs_table *t)
+{
+	bool hit = false;
+
+	for (unsigned i = 0; t && i < t->cnt; i++)
+		hit |= vtfs_region_faulted(t->regions[i]);
+	for (unsigned i = 0; t && i < t->view_cnt; i++)
+		hit |= vtfs_view_faulted(t->views[i]);
+	return hit;
 }
 
 /* The region that holds the byte at addr, or NULL. */
@@ -249,7 +266,7 @@ static void *mapped_ptr(const struct vtfs_table *t, uint64_t addr, uint64_t len,
 		if (!first)
 			first = p;
 		if (!p || p != first + done)
-			return NULL;
+			return vtfs_view_ptr(t, addr, len, access);
 		done += n;
 	}
 	return first;

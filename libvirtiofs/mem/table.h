@@ -38,6 +38,8 @@ struct vtfs_map {
 	uint16_t access;    /* VTFS_MAP_, not 0 */
 };
 
+struct vtfs_view;
+
 struct vtfs_table {
 	uint32_t refs; /* atomic */
 	unsigned cnt;
@@ -45,6 +47,8 @@ struct vtfs_table {
 	bool mapped;
 	unsigned map_cnt;
 	struct vtfs_map *maps;
+	unsigned view_cnt;
+	struct vtfs_view **views;      /* mem/view.h */
 	struct vtfs_region *regions[]; /* by peer_addr */
 };
 
@@ -58,9 +62,11 @@ int vtfs_table_new_mapped(struct vtfs_table **ret,
 			  const struct vtfs_map *maps, unsigned map_cnt);
 struct vtfs_table *vtfs_table_get(struct vtfs_table *t);
 void vtfs_table_put(struct vtfs_table *t);
+/* Was a page of it taken back (vtfs_region_faulted())? */
+bool vtfs_table_faulted(const struct vtfs_table *t);
 
-/* [addr, addr + len) in one piece, or NULL. t may be NULL (no memory yet). Of
- * a mapped table: to be read. */
+/* [addr, addr + len) in one piece, maybe a view's, or NULL. t may be NULL (no
+ * memory yet). Of a mapped table: to be read. */
 void *vtfs_table_ptr(const struct vtfs_table *t, uint64_t addr, uint64_t len);
 /* The same, to be written too. */
 void *vtfs_table_ptr_rw(const struct vtfs_table *t, uint64_t addr,

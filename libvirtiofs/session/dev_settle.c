@@ -99,10 +99,8 @@ static void tell_broken(struct virtiofs_devq *q)
 static void check_faults(struct virtiofs_device *dev)
 {
 	const struct vtfs_table *t = dev->mem->table;
-	bool hit = false;
+	bool hit = vtfs_table_faulted(t);
 
-	for (unsigned i = 0; t && i < t->cnt; i++)
-		hit |= vtfs_region_faulted(t->regions[i]);
 	for (unsigned i = 0; hit && i < dev->all_cnt; i++)
 		if (dev->queues[i].run)
 			__atomic_store_n(&dev->queues[i].broken, 1,

@@ -30,11 +30,9 @@ void vtfs_devq_stage(struct virtiofs_devq *q, struct vtfs_slot *s)
 static void look_for_faults(struct virtiofs_devq *q)
 {
 	const struct vtfs_table *t = q->have ? q->have->table : NULL;
-	bool hit = false;
 
-	for (unsigned i = 0; t && i < t->cnt; i++)
-		hit |= vtfs_region_faulted(t->regions[i]);
-	if (hit && !__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
+	if (vtfs_table_faulted(t) &&
+	    !__atomic_exchange_n(&q->broken, 1, __ATOMIC_SEQ_CST))
 		vtfs_device_wake(q->dev);
 }
 

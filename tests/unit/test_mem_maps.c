@@ -10,7 +10,10 @@
 
 #include <cmocka.h>
 
-#include "mem/table.h"
+#include <virtiofs/base.h>
+
+#include "mem/fault.h"
+#include "mem/view.h"
 #include "regions.h"
 
 #define RW (VTFS_MAP_READ | VTFS_MAP_WRITE)
@@ -177,6 +180,84 @@ static void maps_that_can_not_be_are_refused(void **state)
 	vtfs_table_put(t);
 }
 
+/* Pages 0, 2 and 1, one behind the other, and the same memory as before. */
+static void pages_are_joined_to_one_piece(void **state)
+{
+	struct fix *f = *state;
+	unsigned char *at, *p = f->r[0]->addr;
+
+	assert_null(vtfs_table_ptr(f->t, A + 16, 3 * PAGE - 32));
+	assert_int_equal(vtfs_table_join(f->t, NULL, A + 16, 3 * PAGE - 32), 0);
+	assert_int_equal(f->t->view_cnt, 1);
+	at = vtfs_table_ptr_rw(f->t, A + 16, 3 * PAGE - 32);
+	assert_non_null(at);
+	for (unsigned i = 0; i < 3; i++) {
+		static const unsigned page[3] = {0, 2, 1};
+
+		at[i * PAGE] = (unsigned char)(i + 1);
+		assert_int_equal(p[page[i] * PAGE + 16], i + 1);
+		p[page[i] * PAGE + 17] = (unsigned char)(i + 11);
+		assert_int_equal(at[i * PAGE + 1], i + 11);
+	}
+	assert_null(vtfs_table_ptr(f->t, A, 3 * PAGE + 1));
+}
+
+/* What permits less, what is one piece, and what has holes. */
+static void views_are_made_where_they_help(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, PAGE), 0);
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, 5 * PAGE), 0);
+	assert_int_equal(vtfs_table_join(f->t, NULL, A + 5 * PAGE, 16), 0);
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, 0), 0);
+	assert_int_equal(vtfs_table_join(f->t, NULL, UINT64_MAX, 2), 0);
+	assert_int_equal(f->t->view_cnt, 0);
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, 4 * PAGE), 0);
+	assert_int_equal(f->t->view_cnt, 1);
+	assert_non_null(vtfs_table_ptr(f->t, A, 4 * PAGE));
+	assert_null(vtfs_table_ptr_rw(f->t, A, 4 * PAGE));
+}
+
+static void the_next_table_has_the_same_view(void **state)
+{
+	struct fix *f = *state;
+	struct vtfs_map maps[4];
+	struct vtfs_table *t;
+	void *at;
+
+	memcpy(maps, f->t->maps, sizeof(maps));
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, 2 * PAGE), 0);
+	at = vtfs_table_ptr(f->t, A, 2 * PAGE);
+	assert_int_equal(vtfs_table_new_mapped(&t, f->r, 2, maps, 3), 0);
+	assert_null(vtfs_table_ptr(t, A, 2 * PAGE));
+	assert_int_equal(vtfs_table_join(t, f->t, A, 2 * PAGE), 0);
+	assert_ptr_equal(vtfs_table_ptr(t, A, 2 * PAGE), at);
+	vtfs_table_put(f->t);
+	f->t = t;
+	*(unsigned char *)at = 7;
+	assert_int_equal(f->r[0]->addr[0], 7);
+	/* Another page there: another view. */
+	maps[1].ptr += PAGE;
+	assert_int_equal(vtfs_table_new_mapped(&t, f->r, 2, maps, 3), 0);
+	assert_int_equal(vtfs_table_join(t, f->t, A, 2 * PAGE), 0);
+	assert_ptr_not_equal(vtfs_table_ptr(t, A, 2 * PAGE), at);
+	vtfs_table_put(t);
+}
+
+static void a_page_that_goes_is_seen_in_the_view(void **state)
+{
+	struct fix *f = *state;
+	unsigned char *at;
+
+	assert_int_equal(vtfs_table_join(f->t, NULL, A, 2 * PAGE), 0);
+	at = vtfs_table_ptr(f->t, A, 2 * PAGE);
+	assert_false(vtfs_table_faulted(f->t));
+	assert_int_equal(virtiofs_memory_fault(at + PAGE), 1);
+	assert_true(vtfs_table_faulted(f->t));
+	assert_int_equal(at[PAGE], 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -188,6 +269,10 @@ int main(void)
 	    T(copy_goes_over_the_borders),
 	    T(append_leaves_holes_and_addresses),
 	    T(maps_that_can_not_be_are_refused),
+	    T(pages_are_joined_to_one_piece),
+	    T(views_are_made_where_they_help),
+	    T(the_next_table_has_the_same_view),
+	    T(a_page_that_goes_is_seen_in_the_view),
 	};
 
 	return cmocka_run_group_tests_name("mem/maps", tests, NULL, NULL);

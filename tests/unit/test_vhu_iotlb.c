@@ -506,6 +506,36 @@ static void a_ring_that_waits_can_be_stopped(void **state)
 	assert_false(f.v->rec.started[1]);
 }
 
+/* Linux makes a ring of single pages, whatever they are in its memory. */
+static void a_ring_may_be_of_pages_anywhere(void **state)
+{
+	const struct vu_vring_addr a = {.index = 1,
+					.desc = IOVA,
+					.avail = IOVA + 0x2000,
+					.used = IOVA + 0x3000};
+	const struct vtfs_table *t;
+	unsigned char *at;
+
+	assert_int_equal(vd_ask_state(f.v, VU_SET_VRING_NUM, 1, 512), 0);
+	assert_int_equal(update(0, 0x1000, 0x5000), 0);
+	assert_int_equal(update(0x1000, 0x1000, 0x3000), 0);
+	assert_int_equal(update(0x2000, 0x1000, 0x8000), 0);
+	/* It is joined when its addresses come, and at each change. */
+	assert_int_equal(vd_ask(f.v, VU_SET_VRING_ADDR, &a, sizeof(a)), 0);
+	at = vtfs_table_ptr(f.v->rec.table, IOVA, 0x2000);
+	assert_non_null(at);
+	assert_int_equal(update(0x3000, 0x1000, 0), 0);
+	assert_int_equal(update(0x4000, 0x1000, 0x7000), 0);
+	t = f.v->rec.table;
+	assert_ptr_equal(vtfs_table_ptr(t, IOVA, 0x2000), at);
+	assert_non_null(vtfs_table_ptr_rw(t, IOVA + 0x3000, 6 + 512 * 8));
+	at[0x1001] = 42;
+	assert_int_equal(((unsigned char *)t->regions[0]->addr)[0x3001], 42);
+	/* A page of it goes. */
+	assert_int_equal(invalidate(0x1000, 0x1000), 0);
+	assert_null(vtfs_table_ptr(f.v->rec.table, IOVA, 0x2000));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define PLAIN(name)                                                            \
 	cmocka_unit_test_setup_teardown(name, vd_set_up, vd_tear_down)
@@ -532,6 +562,7 @@ int main(void)
 	    T(answers_nobody_waits_for_end_the_channel),
 	    T(a_ring_starts_when_its_addresses_are_there),
 	    T(a_ring_that_waits_can_be_stopped),
+	    T(a_ring_may_be_of_pages_anywhere),
 	};
 
 	return cmocka_run_group_tests_name("vhost-user IOTLB", tests, NULL,

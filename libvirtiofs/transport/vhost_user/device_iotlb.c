@@ -4,7 +4,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "mem/view.h"
 #include "transport/vhost_user/device.h"
+#include "vq/vq.h"
 
 #define VU_TLB_NEED (VU_PF(BACKEND_REQ) | VU_PF(REPLY_ACK))
 
@@ -209,6 +211,36 @@ static unsigned compile_one(const struct vu_device *d,
 	return cnt;
 }
 
+/* A guest's ring is one piece by IOVAs only. */
+static int join_ring(struct vu_device *d, const struct vu_vring *v,
+		     struct vtfs_table *t)
+{
+	struct vtfs_vq_areas a;
+	int r;
+
+	if (!v->has_addr ||
+	    vtfs_vq_areas(&a, vtfs_features_vq_flags(d->status.features),
+			  v->num) < 0)
+		return 0;
+	r = vtfs_table_join(t, d->tlb.table, v->addr.desc, a.desc_len);
+	if (r >= 0)
+		r = vtfs_table_join(t, d->tlb.table, v->addr.avail,
+				    a.driver_len);
+	if (r >= 0)
+		r = vtfs_table_join(t, d->tlb.table, v->addr.used,
+				    a.device_len);
+	return r;
+}
+
+/* One that can't be joined does not start, or stops: the session sees that. */
+static void join_rings(struct vu_device *d, struct vtfs_table *t)
+{
+	for (unsigned i = 0; i < vtfs_vu_device_queues(d); i++)
+		if (join_ring(d, &d->vrings[i], t) < 0)
+			vtfs_log(d->sink->log, LOG_WARNING, "%s: ring %u: %s",
+				 d->base.name, i, virtiofs_last_error());
+}
+
 int vtfs_vu_tlb_compile(struct vu_device *d)
 {
 	const struct vtfs_table *m = d->mem.table;
@@ -227,6 +259,7 @@ int vtfs_vu_tlb_compile(struct vu_device *d)
 	free(maps);
 	if (r < 0)
 		return r;
+	join_rings(d, t);
 	vtfs_table_put(d->tlb.table);
 	d->tlb.table = t;
 	return 0;
@@ -266,6 +299,12 @@ int vtfs_vu_tlb_switch(struct vu_device *d)
 	d->wait = VU_WAIT_TABLE;
 	d->sink->ops->set_table(d->sink, d->mem.table, ++d->mem.cookie);
 	return -EINPROGRESS;
+}
+
+int vtfs_vu_tlb_ring(struct vu_device *d)
+{
+	return d->tlb.on && d->tlb.cnt && d->mem.table ? publish(d, &nothing)
+						       : 0;
 }
 
 int vtfs_vu_tlb_rest(struct vu_device *d)

@@ -68,6 +68,8 @@ bool vtfs_vu_tlb_can(const struct vu_device *d);
 /* Features were chosen, or memory changed: -EINPROGRESS, the session gets a
  * table; 0 nothing to do. */
 int vtfs_vu_tlb_switch(struct vu_device *d);
+/* The addresses of a ring changed, whose pages may be known. As above. */
+int vtfs_vu_tlb_ring(struct vu_device *d);
 /* No ring runs any more: forget what nobody would invalidate. As above. */
 int vtfs_vu_tlb_rest(struct vu_device *d);
 int vtfs_vu_tlb_msg(struct vu_device *d);

@@ -334,8 +334,7 @@ static int check_addr(struct vu_device *d, const struct vu_vring *v)
 int vtfs_vu_vring_addr(struct vu_device *d)
 {
 	const struct vu_vring_addr *a = &d->rx.payload.addr;
-	struct vu_vring old;
-	struct vu_vring *v = find(d, a->index);
+	struct vu_vring old, *v = find(d, a->index);
 	int r;
 
 	if (!v)
@@ -348,8 +347,9 @@ int vtfs_vu_vring_addr(struct vu_device *d)
 	v->addr = *a;
 	v->has_addr = true;
 	r = check_addr(d, v);
-	if (r < 0)
-		*v = old;
+	if (r >= 0)
+		return vtfs_vu_tlb_ring(d);
+	*v = old;
 	return r;
 }
 
