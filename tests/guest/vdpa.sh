@@ -227,6 +227,6 @@ for i in $($B seq 1 200); do
 	$B mkdir -p /mnt/src/tree/$((i % 7))/$((i % 3))
 	$B dd if=/mnt/src/in/blob of=/mnt/src/tree/$((i % 7))/$((i % 3))/$i bs=4001 count=$((i % 50)) skip=$i 2>/dev/null
 done
-one_ring split --sandbox=none 0 1
+one_ring split --sandbox=none 0 ${FULL:-0} # of the kernel's command line
 one_ring packed "--packed --sandbox=chroot" 1 0
 end "done vdpa"

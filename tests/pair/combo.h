@@ -48,6 +48,7 @@ void over_all(void (*fn)(const struct combo *co));
 		over_all(fn);                                                  \
 	}
 
-/* argv: inproc|vhost-user|vfio-user split|packed [TEST]. Not 0: usage was printed. */
+/* argv: inproc|vhost-user|vfio-user split|packed [TEST]. Not 0: usage was
+ * printed. */
 int take_args(int argc, char **argv);
 #endif
