@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The first process of a guest with an IOMMU, for tests/guest/vfio: no mount,
-# but virtiofs-client on the function itself. VT_RINGS and VT_IRQS say how;
-# each line that the host acts on begins with GUEST.
+# but virtiofs-client on the function itself. VT_RINGS says how, and VT_PHYS if
+# the device takes the machine's own addresses; each line that the host acts on
+# begins with GUEST.
 B=/bin/busybox
 end() {
 	echo "GUEST $*"
@@ -51,11 +52,23 @@ if [ "$VT_PHYS" = 1 ]; then
 	echo 64 >/proc/sys/vm/nr_hugepages
 fi
 
+# Are the addresses those that the cell is about? Without huge pages the client
+# can't use the machine's own.
+check_addresses() {
+	pages=$($B cat /proc/sys/vm/nr_hugepages)
+	case $VT_PHYS,$(echo "$1" | $B grep 'virtio in use') in
+	1,*ACCESS_PLATFORM*) end "not ok: ACCESS_PLATFORM is in use" ;;
+	0,*ACCESS_PLATFORM*) [ "$pages" = 0 ] || end "not ok: $pages huge pages" ;;
+	0,*) end "not ok: ACCESS_PLATFORM is not in use" ;;
+	esac
+}
+
 n=0
 run() {
 	n=$((n + 1))
 	info=$(virtiofs-client "$@" "vfio:$fn" info 2>&1) || end "not ok: info $*: $info"
 	echo "GUEST info $*: $(echo "$info" | $B tr '\n' ' ' | $B tr -s ' ' | $B cut -c 1-400)"
+	check_addresses "$info"
 	$B rm -rf /tmp/got
 	virtiofs-client "$@" "vfio:$fn" get -r /tree /tmp/got 2>/tmp/err ||
 		end "not ok: get $*: $($B head -n 3 /tmp/err)"
