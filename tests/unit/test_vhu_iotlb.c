@@ -379,6 +379,25 @@ static void an_entry_that_forbids_is_an_access_failure(void **state)
 	assert_false(heard("absent"));
 }
 
+/* An entry came while the question waited: no failure to tell of. */
+static void what_has_come_meanwhile_is_not_asked(void **state)
+{
+	miss(IOVA, (VU_TLB_SENT + 2) * VU_TLB_PAGE, VTFS_MAP_READ);
+	for (unsigned i = 0; i < VU_TLB_SENT; i++)
+		expect(VU_IOTLB_MISS, IOVA + i * VU_TLB_PAGE, VU_ACCESS_RO);
+	assert_true(raw_quiet(f.back));
+	/* All but the last. */
+	for (unsigned i = 0; i <= VU_TLB_SENT; i++)
+		assert_int_equal(update(i * VU_TLB_PAGE, VU_TLB_PAGE, 0), 0);
+	answer(0);
+	expect(VU_IOTLB_MISS, IOVA + (VU_TLB_SENT + 1) * VU_TLB_PAGE,
+	       VU_ACCESS_RO);
+	for (unsigned i = 1; i < VU_TLB_SENT; i++)
+		answer(0);
+	assert_true(raw_quiet(f.back));
+	assert_false(heard("absent"));
+}
+
 /* The entry is on its way on the other channel. */
 static void a_yes_counts_when_all_was_read(void **state)
 {
@@ -556,6 +575,7 @@ int main(void)
 	    T(misses_are_asked_page_by_page),
 	    T(an_entry_that_has_gone_is_asked_for_again),
 	    T(an_entry_that_forbids_is_an_access_failure),
+	    T(what_has_come_meanwhile_is_not_asked),
 	    T(a_yes_counts_when_all_was_read),
 	    T(only_so_many_are_asked_at_a_time),
 	    T(without_a_channel_nothing_comes),

@@ -71,12 +71,22 @@ void vtfs_vu_tlb_seen(struct vu_device *d, const struct vu_iotlb *m)
 		    t->asks[i].page, VU_TLB_PAGE, m->iova, m->size);
 }
 
+static void forget_ask(struct vu_tlb *t, unsigned i)
+{
+	t->ask_cnt--;
+	memmove(&t->asks[i], &t->asks[i + 1],
+		(t->ask_cnt - i) * sizeof(t->asks[0]));
+}
+
 bool vtfs_vu_tlb_next(struct vu_device *d, struct vu_iotlb *ret)
 {
 	struct vu_tlb *t = &d->tlb;
 	unsigned i = t->answered_cnt + t->sent_cnt;
 	uint64_t hole;
 
+	/* Some entries come by themselves, or with another's answer. */
+	while (i < t->ask_cnt && is_there(d, &t->asks[i]))
+		forget_ask(t, i);
 	if (i == t->ask_cnt || t->sent_cnt == VU_TLB_SENT)
 		return false;
 	*ret = (struct vu_iotlb){.iova = t->asks[i].page,
@@ -92,13 +102,6 @@ bool vtfs_vu_tlb_next(struct vu_device *d, struct vu_iotlb *ret)
 void vtfs_vu_tlb_sent(struct vu_device *d)
 {
 	d->tlb.sent_cnt++;
-}
-
-static void forget_ask(struct vu_tlb *t, unsigned i)
-{
-	t->ask_cnt--;
-	memmove(&t->asks[i], &t->asks[i + 1],
-		(t->ask_cnt - i) * sizeof(t->asks[0]));
 }
 
 /* Answers come in the order of questions. */
