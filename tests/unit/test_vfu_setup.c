@@ -225,6 +225,9 @@ static void version_comes_first_and_once(void **state)
 /* covers: VFU-BTH-07 */
 static void json_is_optional_and_judged(void **state)
 {
+	static const char deep[] =
+	    "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
+	    "{\"a\":1}}}}}}}}}}";
 	static const char *const bad[] = {
 	    "",
 	    "x",
@@ -248,8 +251,7 @@ static void json_is_optional_and_judged(void **state)
 	    "{\"a\":tru}",
 	    "{\"a\":[1,2}",
 	    "{\"a\":[[[[[[[[[[[[]]]]]]]]]]]]}",
-	    "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
-	    "{\"a\":1}}}}}}}}}}",
+	    deep,
 	};
 	static const char *const good[] = {
 	    "{}", "{\"a\":[1,-2.5e+3,true,null,{\"b\":[]}]}",
