@@ -218,7 +218,7 @@ static void swap_more(struct guest *g, bool more)
 {
 	g->more = more;
 	if (more)
-		guest_mem_more(true);
+		guest_mem_more(g, true);
 	give_table(g, NULL);
 }
 
@@ -334,8 +334,8 @@ static void op_table_retired(struct virtiofs_transport *t, uint64_t cookie)
 	g->retired = cookie;
 	if (g->on_retired)
 		g->on_retired(g);
-	if (!g->more && !g->quiet) /* we look at it then */
-		guest_mem_more(false);
+	if (!g->more)
+		guest_mem_more(g, false);
 }
 
 static void op_reset_done(struct virtiofs_transport *t)

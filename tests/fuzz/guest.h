@@ -44,7 +44,8 @@ struct guest {
 	int fd;
 	unsigned queues; /* 3, or 4 with F_NOTIFICATION: then 1 is that one */
 	struct guest_queue q[GUEST_QUEUES + 1];
-	bool more; /* is that region there? */
+	bool more;	/* is that region there? */
+	bool more_left; /* or was, and may still be used */
 	/* Behind an IOMMU: VTFS_MAP_ of each page, named as it would be without
 	 * one; what the device missed last; is that mapped at once? */
 	bool iommu, maps_missed;
@@ -110,7 +111,7 @@ uint64_t guest_page_addr(unsigned page);
  * come or go; what there is now. */
 void guest_mem_init(void);
 void guest_mem_fini(void);
-void guest_mem_more(bool more);
+void guest_mem_more(struct guest *g, bool more);
 struct vtfs_table *guest_mem_table(const struct guest *g);
 
 struct guest_desc {

@@ -43,11 +43,12 @@ void guest_mem_fini(void)
 		must(regions[i]->refs == 1);
 }
 
-void guest_mem_more(bool more)
+void guest_mem_more(struct guest *g, bool more)
 {
+	g->more_left = more;
 	if (more)
 		fuzz_permit(regions[REGION_MORE]->addr, GUEST_PAGE);
-	else
+	else if (!g->quiet) /* we look at it then */
 		fuzz_forbid(regions[REGION_MORE]->addr, GUEST_PAGE);
 }
 
@@ -122,7 +123,7 @@ struct vtfs_table *guest_mem_table(const struct guest *g)
 
 static bool is_there(const struct guest *g, unsigned region)
 {
-	return region != REGION_MORE || g->more || g->cookie != g->retired;
+	return region != REGION_MORE || g->more_left;
 }
 
 unsigned char *guest_ptr(const struct guest *g, uint64_t addr, size_t len)
