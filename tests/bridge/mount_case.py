@@ -13,6 +13,12 @@ CLIENT = os.environ.get('VIRTIOFS_CLIENT', 'virtiofs-client')
 SERVER = os.environ.get('VIRTIOFS_SERVER', 'virtiofs-server')
 TIMEOUT = 120
 
+# A job in the background or under nohup has some of them ignored, and so has
+# what it starts; but what is caught here is back to its default there.
+for end in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(end) == signal.SIG_IGN:
+        signal.signal(end, lambda signo, frame: sys.exit(128 + signo))
+
 
 # Waits for a lock that another process holds; says what became of it.
 WAIT_LOCK = '''
