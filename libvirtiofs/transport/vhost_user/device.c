@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/vhost_user/device.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/error.h"
 
-#define MESSAGES_AT_ONCE 16	    /* in one dispatch */
-#define RETRY_NS	 100000000L /* until the next accept */
+#define MESSAGES_AT_ONCE 16 /* in one dispatch */
 
 static struct vu_device *to_device(const struct virtiofs_transport *t)
 {
@@ -35,16 +30,6 @@ unsigned vtfs_vu_device_queues(const struct vu_device *d)
 
 /* ---- what we wait for ---- */
 
-static void ask(struct vu_device *d, int fd, uint32_t *have, uint32_t want)
-{
-	struct epoll_event ev = {.events = want, .data.fd = fd};
-
-	if (fd < 0 || *have == want)
-		return;
-	*have = want;
-	epoll_ctl(d->ep, EPOLL_CTL_MOD, fd, &ev);
-}
-
 /* Read only when the last message is answered; accept only when the last
  * connection is over. A hang-up is told in any case. */
 static void rearm(struct vu_device *d)
@@ -55,10 +40,7 @@ static void rearm(struct vu_device *d)
 		conn |= EPOLLOUT;
 	else if (!d->handling)
 		conn |= EPOLLIN;
-	ask(d, d->conn, &d->conn_events, conn);
-	ask(d, d->listener.fd, &d->listen_events,
-	    d->conn < 0 && d->wait == VU_WAIT_NOTHING && !d->full ? EPOLLIN
-								  : 0);
+	vtfs_port_arm(&d->port, conn, d->wait == VU_WAIT_NOTHING);
 }
 
 /* ---- connections ---- */
@@ -74,10 +56,7 @@ static void forget(struct vu_device *d)
 
 static void disconnect(struct vu_device *d, int error)
 {
-	/* The caller may hold a duplicate: closing is not leaving. */
-	epoll_ctl(d->ep, EPOLL_CTL_DEL, d->conn, NULL);
-	close(d->conn);
-	d->conn = -1;
+	vtfs_port_drop(&d->port);
 	vtfs_vu_back_close(d);
 	vtfs_vu_rx_next(&d->rx);
 	vtfs_vu_tx_drop(&d->tx);
@@ -97,54 +76,6 @@ static void fault(struct vu_device *d, int error)
 	vtfs_log(d->sink->log, LOG_WARNING, "%s: connection ended: %s",
 		 d->base.name, virtiofs_last_error());
 	disconnect(d, error);
-}
-
-static int serve(struct vu_device *d, int fd)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
-
-	if (epoll_ctl(d->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
-		return vtfs_fail_sys(-errno, "epoll_ctl");
-	d->conn = fd;
-	d->conn_events = EPOLLIN;
-	return 0;
-}
-
-/* Whoever waits keeps the listener readable, so it is not asked again before
- * there may be fds or memory for him: nothing tells us when. ns 0: no wait. A
- * setting clears what the timer had to tell. */
-static void accept_later(struct vu_device *d, long ns)
-{
-	const struct itimerspec t = {.it_value.tv_nsec = ns};
-
-	d->full = timerfd_settime(d->retry, 0, &t, NULL) == 0 && ns;
-}
-
-static bool runs_short(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOMEM ||
-	       error == ENOBUFS;
-}
-
-static void accept_next(struct vu_device *d)
-{
-	int fd;
-
-	if (d->conn >= 0 || d->wait != VU_WAIT_NOTHING || d->listener.fd < 0)
-		return;
-	fd = accept4(d->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0 && runs_short(errno)) {
-		if (!d->full)
-			vtfs_log(d->sink->log, LOG_WARNING,
-				 "%s: a front-end has to wait: %s",
-				 d->base.name, strerror(errno));
-		accept_later(d, RETRY_NS);
-		return;
-	}
-	if (d->full)
-		accept_later(d, 0);
-	if (fd >= 0 && serve(d, fd) < 0)
-		close(fd);
 }
 
 /* ---- messages ---- */
@@ -194,7 +125,7 @@ static void finish(struct vu_device *d, int r)
 	else if (r == 0 && reply_wanted(d))
 		vtfs_vu_device_reply_u64(d, 0);
 	d->handling = false;
-	if (d->conn >= 0)
+	if (d->port.conn >= 0)
 		vtfs_vu_rx_next(&d->rx);
 }
 
@@ -203,11 +134,12 @@ static int step(struct vu_device *d)
 {
 	int r;
 
-	r = vtfs_vu_tx_flush(&d->tx, d->conn);
+	r = vtfs_vu_tx_flush(&d->tx, d->port.conn);
 	if (r == -EAGAIN || (r >= 0 && d->handling))
 		return 0;
 	if (r >= 0)
-		r = vtfs_vu_rx_recv(&d->rx, d->conn, vtfs_vu_device_judge, d);
+		r = vtfs_vu_rx_recv(&d->rx, d->port.conn, vtfs_vu_device_judge,
+				    d);
 	if (r == -EAGAIN)
 		return 0;
 	if (r == -ENOTCONN)
@@ -221,33 +153,26 @@ static int step(struct vu_device *d)
 	return 1;
 }
 
-/* A message waits for the session, and its sender is gone. */
-static bool hung_up(const struct vu_device *d)
-{
-	struct pollfd p = {.fd = d->conn};
-
-	return d->handling && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
-}
-
 static void talk(struct vu_device *d)
 {
-	if (d->conn >= 0 && d->handling && d->wait == VU_WAIT_NOTHING)
+	if (d->port.conn >= 0 && d->handling && d->wait == VU_WAIT_NOTHING)
 		finish(d, -EINPROGRESS);
-	for (int i = 0; i < MESSAGES_AT_ONCE && d->conn >= 0; i++)
+	for (int i = 0; i < MESSAGES_AT_ONCE && d->port.conn >= 0; i++)
 		if (!step(d))
 			break;
-	if (d->conn >= 0 && hung_up(d))
+	/* A message waits for the session, and its sender is gone. */
+	if (d->port.conn >= 0 && d->handling && vtfs_port_hung_up(&d->port))
 		disconnect(d, -ENOTCONN);
-	if (d->conn >= 0)
-		vtfs_vu_tx_flush(&d->tx, d->conn);
+	if (d->port.conn >= 0)
+		vtfs_vu_tx_flush(&d->tx, d->port.conn);
 }
 
 /* All that the front-end has sent was read. */
 static bool is_idle(const struct vu_device *d)
 {
-	struct pollfd p = {.fd = d->conn, .events = POLLIN};
+	struct pollfd p = {.fd = d->port.conn, .events = POLLIN};
 
-	return d->conn < 0 || (!d->handling && poll(&p, 1, 0) == 0);
+	return d->port.conn < 0 || (!d->handling && poll(&p, 1, 0) == 0);
 }
 
 /* ---- ops ---- */
@@ -263,23 +188,25 @@ static int device_dispatch(struct virtiofs_transport *t)
 {
 	struct vu_device *d = to_device(t);
 
-	vtfs_evfd_drain(d->wake);
-	accept_next(d);
+	vtfs_evfd_drain(d->port.wake);
+	if (d->wait == VU_WAIT_NOTHING)
+		vtfs_port_accept(&d->port, d->sink->log, d->base.name);
 	talk(d);
 	vtfs_vu_back_dispatch(d);
 	vtfs_vu_tlb_settle(d, is_idle(d));
 	vtfs_vu_back_send(d);
 	rearm(d);
-	if (d->conn >= 0 || d->listener.fd >= 0 || d->wait != VU_WAIT_NOTHING)
+	if (d->port.conn >= 0 || d->port.listener.fd >= 0 ||
+	    d->wait != VU_WAIT_NOTHING)
 		return 0;
-	vtfs_evfd_signal(d->wake);
+	vtfs_evfd_signal(d->port.wake);
 	return vtfs_fail(-ENOTCONN, "%s: the front-end is gone", d->base.name);
 }
 
 static void wait_over(struct vu_device *d)
 {
 	d->wait = VU_WAIT_NOTHING;
-	vtfs_evfd_signal(d->wake);
+	vtfs_evfd_signal(d->port.wake);
 }
 
 static void device_queue_stopped(struct virtiofs_transport *t, unsigned vq,
@@ -288,7 +215,7 @@ static void device_queue_stopped(struct virtiofs_transport *t, unsigned vq,
 	struct vu_device *d = to_device(t);
 
 	vtfs_vu_vring_stopped(d, vq, avail_base, used_base);
-	vtfs_evfd_signal(d->wake);
+	vtfs_evfd_signal(d->port.wake);
 }
 
 static void device_table_retired(struct virtiofs_transport *t, uint64_t cookie)
@@ -348,49 +275,26 @@ static void device_free(struct virtiofs_transport *t)
 	vtfs_vu_vrings_drop(d);
 	vtfs_devmem_clear(&d->mem);
 	vtfs_vu_tlb_drop(d);
-	if (d->conn >= 0)
-		close(d->conn);
-	vtfs_listener_close(&d->listener);
-	if (d->retry >= 0)
-		close(d->retry);
-	if (d->wake >= 0)
-		close(d->wake);
-	if (d->ep >= 0)
-		close(d->ep);
+	vtfs_port_fini(&d->port);
 	free(d->name);
 	free(d);
 }
 
 static int device_fd(const struct virtiofs_transport *t)
 {
-	return to_device(t)->ep;
+	return to_device(t)->port.ep;
 }
 
 /* ---- made from a path, a listening or a connected socket ---- */
 
-static int watch(struct vu_device *d, int fd)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
-
-	if (epoll_ctl(d->ep, EPOLL_CTL_ADD, fd, &ev) < 0)
-		return vtfs_fail_sys(-errno, "epoll_ctl");
-	return 0;
-}
-
 static int set_up(struct vu_device *d, const char *path)
 {
-	int r;
-
 	if (asprintf(&d->name, "vhost-user:%s", path) < 0) {
 		d->name = NULL;
 		return -ENOMEM;
 	}
 	d->base.name = d->name;
-	d->ep = epoll_create1(EPOLL_CLOEXEC);
-	if (d->ep < 0)
-		return vtfs_fail_sys(-errno, "epoll_create1");
-	r = vtfs_evfd_new(&d->wake);
-	return r < 0 ? r : watch(d, d->wake);
+	return vtfs_port_open(&d->port);
 }
 
 static int device_new(struct vu_device **ret, const char *path)
@@ -403,8 +307,8 @@ static int device_new(struct vu_device **ret, const char *path)
 	d->base.dev = &device_ops;
 	d->base.free = device_free;
 	d->base.fd = device_fd;
-	d->ep = d->wake = d->retry = d->conn = d->back = d->listener.fd = -1;
-	d->listen_events = EPOLLIN;
+	d->back = -1;
+	vtfs_port_init(&d->port);
 	vtfs_vu_rx_init(&d->rx);
 	vtfs_vu_rx_init(&d->back_rx);
 	vtfs_vu_vrings_init(d);
@@ -417,73 +321,35 @@ static int device_new(struct vu_device **ret, const char *path)
 	return 0;
 }
 
-static int watch_listener(struct vu_device *d, int fd)
+static int made(struct virtiofs_transport **ret, struct vu_device *d, int r)
 {
-	int r;
-
-	d->retry = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (d->retry < 0)
-		return vtfs_fail_sys(-errno, "timerfd_create");
-	r = watch(d, d->retry);
-	return r < 0 ? r : watch(d, fd);
+	if (r < 0)
+		device_free(&d->base);
+	else
+		*ret = &d->base;
+	return r;
 }
 
 int vtfs_vhost_user_listen(struct virtiofs_transport **ret, const char *path)
 {
 	struct vu_device *d;
-	int r;
+	int r = device_new(&d, path);
 
-	r = device_new(&d, path);
-	if (r < 0)
-		return r;
-	r = vtfs_listener_open(&d->listener, path);
-	if (r >= 0)
-		r = watch_listener(d, d->listener.fd);
-	if (r < 0) {
-		device_free(&d->base);
-		return r;
-	}
-	*ret = &d->base;
-	return 0;
+	return r < 0 ? r : made(ret, d, vtfs_port_listen(&d->port, path));
 }
 
 int virtiofs_vhost_user_listen_fd(struct virtiofs_transport **ret, int fd)
 {
 	struct vu_device *d;
-	int r;
+	int r = device_new(&d, "fd");
 
-	r = vtfs_sock_check(fd, true);
-	if (r >= 0)
-		r = device_new(&d, "fd");
-	if (r < 0)
-		return r;
-	r = watch_listener(d, fd);
-	if (r >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-		r = vtfs_fail_sys(-errno, "vhost-user: fd %d", fd);
-	if (r < 0) {
-		device_free(&d->base);
-		return r;
-	}
-	d->listener.fd = fd;
-	*ret = &d->base;
-	return 0;
+	return r < 0 ? r : made(ret, d, vtfs_port_listen_fd(&d->port, fd));
 }
 
 int virtiofs_vhost_user_device_fd(struct virtiofs_transport **ret, int fd)
 {
 	struct vu_device *d;
-	int r;
+	int r = device_new(&d, "fd");
 
-	r = vtfs_sock_check(fd, false);
-	if (r >= 0)
-		r = device_new(&d, "fd");
-	if (r < 0)
-		return r;
-	r = serve(d, fd);
-	if (r < 0) {
-		device_free(&d->base);
-		return r;
-	}
-	*ret = &d->base;
-	return 0;
+	return r < 0 ? r : made(ret, d, vtfs_port_serve_fd(&d->port, fd));
 }

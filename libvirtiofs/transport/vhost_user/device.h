@@ -28,7 +28,7 @@
  */
 #include "base/evfd.h"
 #include "transport/devmem.h"
-#include "transport/socket.h"
+#include "transport/port.h"
 #include "transport/status.h"
 #include "transport/vhost_user/device_iotlb.h"
 #include "transport/vhost_user/msg.h"
@@ -67,15 +67,8 @@ struct vu_device {
 	struct virtiofs_transport base;
 	char *name;
 	struct vtfs_dev_sink *sink;
-	struct vtfs_listener listener; /* fd -1: none */
-	int ep; /* what fd() gives: listener, retry, conn, back, wake */
-	int wake;
-	int retry;	      /* a timer; -1: no listener */
-	bool full;	      /* no fd for the next connection: retry runs */
-	int conn;	      /* -1: none */
-	uint32_t conn_events; /* asked of ep */
-	uint32_t listen_events;
-	bool told; /* the session may know of this connection */
+	struct vtfs_port port; /* its ep has the back-end channel too */
+	bool told;	       /* the session may know of this connection */
 	enum vu_wait wait;
 	unsigned drains; /* rings with stopping set */
 	struct vu_rx rx;

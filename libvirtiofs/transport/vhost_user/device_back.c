@@ -24,7 +24,7 @@ int vtfs_vu_back_open(struct vu_device *d, int fd)
 	vtfs_vu_back_close(d);
 	vtfs_vu_tlb_no_channel(d);
 	if (S_ISSOCK(st.st_mode) &&
-	    epoll_ctl(d->ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
+	    epoll_ctl(d->port.ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		close(fd);
 		return vtfs_fail_sys(-errno, "epoll_ctl");
 	}
@@ -38,7 +38,7 @@ void vtfs_vu_back_close(struct vu_device *d)
 	if (d->back >= 0) {
 		/* The peer may hold a duplicate: closing isn't leaving. */
 		if (!d->back_pipe)
-			epoll_ctl(d->ep, EPOLL_CTL_DEL, d->back, NULL);
+			epoll_ctl(d->port.ep, EPOLL_CTL_DEL, d->back, NULL);
 		close(d->back);
 	}
 	d->back = -1;

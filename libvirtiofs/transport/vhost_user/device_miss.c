@@ -43,7 +43,7 @@ void vtfs_vu_tlb_miss(struct vu_device *d, const struct vtfs_miss *m)
 	uint64_t last = m->addr + (m->len - 1);
 	struct vu_tlb_ask a = {m->addr & ~(VU_TLB_PAGE - 1), m->access, false};
 
-	if (!t->on || !m->len || d->conn < 0)
+	if (!t->on || !m->len || d->port.conn < 0)
 		return;
 	if (!has_channel(d)) {
 		d->sink->ops->absent(d->sink, m);
