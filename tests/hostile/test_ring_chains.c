@@ -150,6 +150,21 @@ static struct vtfs_table *vast(void **ret_map)
 	return t;
 }
 
+/* One chain of three parts in such memory, popped. */
+static void pop_vast(struct rawring *r, void **state, const struct raw_part *p,
+		     struct vtfs_chain *c)
+{
+	struct vtfs_table *t;
+	void *map;
+
+	start(r, state, 0);
+	t = vast(&map);
+	raw_send(r, p, 3, 0);
+	assert_int_equal(vtfs_vq_dev_pop(r->vq, t, c), 1);
+	vtfs_table_put(t);
+	munmap(map, UINT64_C(6) << 30);
+}
+
 /* covers: SPLIT-DRV-04 */
 static void chain_of_more_than_4_gib(void **state)
 {
@@ -158,20 +173,13 @@ static void chain_of_more_than_4_gib(void **state)
 	    {0x180000000, 0x80000000, RAW_WRITE},
 	    {0x200000000, 1, RAW_WRITE},
 	};
-	struct vtfs_table *t;
 	struct vtfs_chain c;
 	struct rawring r;
-	void *map;
 
-	start(&r, state, 0);
-	t = vast(&map);
-	raw_send(&r, p, 3, 0);
-	assert_int_equal(vtfs_vq_dev_pop(r.vq, t, &c), 1);
+	pop_vast(&r, state, p, &c);
 	assert_int_equal(c.fault, -E2BIG);
 	assert_int_equal(c.readable_len, 0x80000000);
 	assert_int_equal(c.writable_len, 0x80000000);
-	vtfs_table_put(t);
-	munmap(map, UINT64_C(6) << 30);
 	expect_alive(&r, &c);
 }
 
@@ -183,20 +191,13 @@ static void two_faults_are_told_as_the_first(void **state)
 	    {0x100000000, 0x80000000, RAW_WRITE},
 	    {0x180000000, 0x80000000, RAW_WRITE},
 	};
-	struct vtfs_table *t;
 	struct vtfs_chain c;
 	struct rawring r;
-	void *map;
 
-	start(&r, state, 0);
-	t = vast(&map);
-	raw_send(&r, p, 3, 0);
-	assert_int_equal(vtfs_vq_dev_pop(r.vq, t, &c), 1);
+	pop_vast(&r, state, p, &c);
 	assert_int_equal(c.fault, -EFAULT);
 	assert_int_equal(c.readable_cnt, 0);
 	assert_int_equal(c.writable_len, 0x80000000);
-	vtfs_table_put(t);
-	munmap(map, UINT64_C(6) << 30);
 	expect_alive(&r, &c);
 }
 

@@ -124,14 +124,26 @@ static int op_get_status(struct virtiofs_transport *t, uint8_t *ret)
 	return answer(l, LIAR_NONE);
 }
 
+static uint16_t avail_idx(const struct liar *l, const struct liar_queue *q)
+{
+	const struct vtfs_wire_avail *a = vtfs_table_ptr(
+	    l->table, q->setup.driver, sizeof(*a));
+
+	assert_non_null(a);
+	return le16toh(a->idx);
+}
+
 static void count_kicks(struct liar *l)
 {
 	for (unsigned i = 0; i < LIAR_QUEUES; i++) {
 		struct pollfd p = {.fd = l->q[i].setup.kick_fd,
 				   .events = POLLIN};
 
-		if (l->q[i].vq && poll(&p, 1, 0) == 1)
+		if (!l->q[i].vq)
+			continue;
+		if (poll(&p, 1, 0) == 1)
 			l->early_kicks++;
+		l->early_idx[i] = avail_idx(l, &l->q[i]);
 	}
 }
 

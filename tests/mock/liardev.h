@@ -54,7 +54,8 @@ struct liar {
 	bool same_addrs; /* it sees memory where the client does */
 	struct vtfs_table *table;
 	struct liar_queue q[LIAR_QUEUES];
-	uint64_t early_kicks; /* notifications before DRIVER_OK */
+	uint64_t early_kicks;		 /* notifications before DRIVER_OK */
+	uint16_t early_idx[LIAR_QUEUES]; /* split rings' avail index then */
 	/* Written to whenever a queue stops and at a reset: the last moments
 	 * at which a device may. */
 	struct liar_req *held;

@@ -9,6 +9,7 @@
 #include "combo.h"
 #include "leaks.h"
 #include "transport/vhost_user/client.h"
+#include "vq/impl.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -59,6 +60,28 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 		vtfs_vhost_user_client_iommu(*c);
 }
 
+uint64_t own_features(void)
+{
+	return strcmp(transport, "vfio-user") ? 0 : VTFS_F_ACCESS_PLATFORM;
+}
+
+void spoil_ring(struct vtfs_vq *vq)
+{
+	struct vtfs_wire_packed_desc *slot = vq->desc;
+	struct vtfs_wire_avail *avail = vq->driver;
+
+	if (vtfs_vq_packed(vq)) {
+		slot += vq->drv.next;
+		slot->id = 0xffff;
+		__atomic_store_n(&slot->flags, htole16(vq->drv.avail_flags),
+				 __ATOMIC_RELEASE);
+	} else {
+		__atomic_store_n(&avail->idx,
+				 htole16((uint16_t)(vq->drv.next + 5000)),
+				 __ATOMIC_RELEASE);
+	}
+}
+
 void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 {
 	struct virtiofs_device_opts dopts = {
@@ -73,8 +96,6 @@ void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 	    .queue_size = co->num,
 	    .features = VIRTIOFS_F_VERSION_1 | co->features,
 	};
-	/* ACCESS_PLATFORM is the transport's. */
-	uint64_t own = 1ULL << 33;
 	struct virtiofs_transport *d, *c;
 
 	memset(f, 0, sizeof(*f));
@@ -86,8 +107,8 @@ void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 		fail_msg("start: %s", virtiofs_last_error());
 	f->info.size = sizeof(f->info);
 	assert_int_equal(virtiofs_client_get_info(f->c, &f->info), 0);
-	assert_int_equal(f->info.features & ~own,
-			 VIRTIOFS_F_VERSION_1 | co->features);
+	assert_int_equal(f->info.features,
+			 VIRTIOFS_F_VERSION_1 | co->features | own_features());
 	assert_int_equal(f->info.request_queues, queues);
 }
 

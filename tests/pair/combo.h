@@ -15,6 +15,8 @@
 
 #define PAGE 4096u
 
+struct vtfs_vq;
+
 struct combo {
 	uint64_t features;
 	uint32_t num;
@@ -28,6 +30,11 @@ struct fix {
 
 /* The two ends of the transport. */
 void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c);
+/* Bits that the transport has beside what the device offers. */
+uint64_t own_features(void);
+/* The client breaks its ring, as a driver with a fault would: an index that
+ * jumps, a buffer id that can't be. */
+void spoil_ring(struct vtfs_vq *vq);
 /* A device that runs and a client that was started. */
 void fix_start(struct fix *f, const struct combo *co, unsigned queues);
 void fix_end(struct fix *f);

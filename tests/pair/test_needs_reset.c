@@ -24,24 +24,10 @@
 #include "vq/impl.h"
 #include "wire/virtio.h"
 
-/* Of the first request queue, as a driver with a fault would: an index that
- * jumps, a buffer id that can't be. */
+/* Of the first request queue. */
 static void spoil(struct virtiofs_client *c)
 {
-	struct vtfs_vq *vq = c->queues[0].vq;
-	struct vtfs_wire_packed_desc *slot = vq->desc;
-	struct vtfs_wire_avail *avail = vq->driver;
-
-	if (vtfs_vq_packed(vq)) {
-		slot += vq->drv.next;
-		slot->id = 0xffff;
-		__atomic_store_n(&slot->flags, htole16(vq->drv.avail_flags),
-				 __ATOMIC_RELEASE);
-	} else {
-		__atomic_store_n(&avail->idx,
-				 htole16((uint16_t)(vq->drv.next + 5000)),
-				 __ATOMIC_RELEASE);
-	}
+	spoil_ring(c->queues[0].vq);
 	vtfs_doorbell_ring(&c->queues[0].line.bell, 0);
 }
 

@@ -376,20 +376,7 @@ CASE(the_callback_may_call)
 /* The client breaks its ring; the device says NEEDS_RESET. */
 static void spoil(struct virtiofs_client *c)
 {
-	struct vtfs_vq *vq = c->notes.vq;
-	struct vtfs_wire_packed_desc *slot = vq->desc;
-	struct vtfs_wire_avail *avail = vq->driver;
-
-	if (vtfs_vq_packed(vq)) {
-		slot += vq->drv.next;
-		slot->id = 0xffff;
-		__atomic_store_n(&slot->flags, htole16(vq->drv.avail_flags),
-				 __ATOMIC_RELEASE);
-	} else {
-		__atomic_store_n(&avail->idx,
-				 htole16((uint16_t)(vq->drv.next + 5000)),
-				 __ATOMIC_RELEASE);
-	}
+	spoil_ring(c->notes.vq);
 }
 
 static void a_reset_mends_a_broken_queue(const struct combo *co)

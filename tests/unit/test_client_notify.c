@@ -109,6 +109,7 @@ static void buffers_are_there_before_driver_ok(void **state)
 	fix_start(f);
 	/* Counted by the device when DRIVER_OK was written. */
 	assert_int_equal(f->l.early_kicks, 0);
+	assert_int_equal(f->l.early_idx[NVQ], 16);
 	p.fd = f->l.q[NVQ].setup.kick_fd;
 	assert_int_equal(poll(&p, 1, 0), 1);
 	while (liar_pop_buffer(&f->l, NVQ, &buf)) {

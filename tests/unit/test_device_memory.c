@@ -158,8 +158,8 @@ static bool is_told(const struct virtiofs_device *dev)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* Where dispatch serves none of it: the reply itself wakes it. covers:
- * ROB-DEV-03 */
+/* Where dispatch serves none of it: the reply itself wakes it.
+ * covers: ROB-DEV-03 */
 static void fault_in_a_reply_wakes_dispatch(void **state)
 {
 	struct sigaction act = {.sa_sigaction = on_sigbus,

@@ -188,9 +188,7 @@ static void nothing_is_longer_than_notify_buf_size(void **state)
 	came(p, 0, BUF);
 }
 
-/* Nobody kicks here: the ring is looked at when there is something to say, and
- * buffers may have been there before the queue started.
- * covers: INIT-DEV-01 */
+/* Nobody kicks here: the ring is looked at when there is something to say. */
 static void buffers_need_no_kick(void **state)
 {
 	struct program *p;
@@ -445,7 +443,7 @@ static void not_offered_requests_begin_at_1(void **state)
 	    -EINVAL);
 }
 
-/* covers: FS-BTH-03, FS-BTH-04, CFG-DEV-01 */
+/* covers: FS-BTH-03, FS-BTH-04 */
 static void the_option_shows_in_one_bit_and_one_field(void **state)
 {
 	unsigned char with[48], without[48], want[48] = "raw";

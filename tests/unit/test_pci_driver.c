@@ -216,7 +216,7 @@ static void queues_are_set_up_in_order(void **state)
 
 /* The fake fails at each width that is not the register's own, at what is not
  * aligned and at writes of what is read-only, over a whole life.
- * covers: PCI-DRV-03, PCI-BTH-01, PCI-DRV-10, PCI-DRV-12, PCI-DRV-16 */
+ * covers: PCI-DRV-03, PCI-DRV-10, PCI-DRV-12, PCI-DRV-16 */
 static void registers_are_used_as_they_are_meant(void **state)
 {
 	struct fix *x = *state;

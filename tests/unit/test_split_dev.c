@@ -75,7 +75,6 @@ static void flags_0_notifies_of_every_batch(void **state)
 	raw_stop(&r);
 }
 
-/* covers: SPLIT-DEV-14 */
 /* An index that was passed is not passed again by the next batch. */
 static void event_notifies_of_its_batch_alone(void **state)
 {
@@ -91,6 +90,7 @@ static void event_notifies_of_its_batch_alone(void **state)
 	raw_stop(&r);
 }
 
+/* covers: SPLIT-DEV-14 */
 static void flags_1_never_notifies(void **state)
 {
 	struct rawring r;

@@ -281,7 +281,7 @@ static void json_is_optional_and_judged(void **state)
 
 /* ---- what there is ---- */
 
-/* covers: VFU-DEV-14, VFU-DEV-15 */
+/* covers: VFU-DEV-14 */
 static void info_is_of_a_pci_device_with_reset(void **state)
 {
 	static const uint32_t sizes[] = {0, 8, 15, 16, 64};
@@ -416,7 +416,7 @@ static void several_writes_go_at_once(void **state)
 			 EINVAL);
 }
 
-/* covers: VFU-DEV-19 */
+/* covers: VFU-DEV-15, VFU-DEV-19 */
 static void doorbells_can_be_eventfds(void **state)
 {
 	struct vfuhost *h = *state;

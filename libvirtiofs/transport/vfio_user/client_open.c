@@ -101,6 +101,11 @@ static int check_version(struct vfu_client *c, const struct vfu_caps *ours)
 				 "vfio-user:%s: it has capabilities that "
 				 "nobody proposed",
 				 c->path);
+	/* Nothing that is asked for is longer. */
+	if (c->peer.max_xfer < VTFS_PCI_CFG_LEN)
+		return vtfs_fail(-EPROTO,
+				 "vfio-user:%s: it moves %llu bytes at a time",
+				 c->path, (unsigned long long)c->peer.max_xfer);
 	return 0;
 }
 
