@@ -19,7 +19,8 @@ extern "C" {
 /* Measure latencies: reads a clock twice for each request. */
 #define VIRTIOFS_CLIENT_LATENCY (1u << 2)
 /* The device needs not call: its replies are looked for, at intervals of 20 us
- * to 1 ms while requests are with it. So are those of devices that can't. */
+ * to 1 ms while requests are with it, and notifications always. So are those of
+ * devices that can't. */
 #define VIRTIOFS_CLIENT_POLL (1u << 3)
 
 /* Which request queue a call goes by, of those that nobody took. Whatever it

@@ -209,8 +209,8 @@ int virtiofs_client_new(struct virtiofs_client **ret,
 	}
 	c->t = t;
 	c->ep_fd = c->wake_fd = c->hi.kick_fd = c->hi.call_fd = -1;
-	vtfs_line_init(&c->hi.line, -1);
-	vtfs_line_init(&c->notes.line, -1);
+	vtfs_line_init(&c->hi.line, VTFS_WAIT_CALL + VIRTIOFS_QUEUE_HIPRIO);
+	vtfs_line_init(&c->notes.line, VTFS_WAIT_NOTES);
 	c->notes.kick_fd = c->notes.call_fd = -1;
 	c->share.fd = -1;
 	pthread_mutex_init(&c->tlock, NULL);

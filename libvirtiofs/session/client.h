@@ -102,7 +102,8 @@ struct vtfs_reset {
 };
 
 /*
- * The notification queue. lock is taken with no other lock held but tlock;
+ * The notification queue. lock is taken with no other lock held but tlock, or
+ * by trylock;
  * whoever has it calls the program. All buffers are with the device but the one
  * that is being looked at. While lock is free, the ring is armed or fd tells.
  */
@@ -198,7 +199,8 @@ static inline bool vtfs_client_running(const struct virtiofs_client *c)
 /* client_wait.c */
 #define VTFS_WAIT_TRANSPORT 0u
 #define VTFS_WAIT_WAKE	    1u
-#define VTFS_WAIT_CALL	    2u /* and the queue's index */
+#define VTFS_WAIT_NOTES	    2u /* calls of the notification queue */
+#define VTFS_WAIT_CALL	    3u /* and the queue's index */
 int vtfs_fd_watch(int ep, int fd, uint32_t events, uint32_t tag);
 void vtfs_fd_forget(int ep, int fd);
 int vtfs_ms_left(uint64_t deadline); /* -1: for ever */
@@ -241,10 +243,6 @@ int vtfs_client_reset_go_on(struct virtiofs_client *c);
 /* Until the transport's op can go on. -ETIMEDOUT */
 int vtfs_client_transport_wait(struct virtiofs_client *c, uint64_t deadline);
 void vtfs_client_stop(struct virtiofs_client *c);
-/* One ring, with tlock held and no other op under way: the device is waited for
- * until deadline. */
-int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned place,
-			   uint64_t deadline);
 /* 1 s, or timeout_ms if that is less. */
 uint64_t vtfs_client_stop_deadline(const struct virtiofs_client *c);
 /* client_config.c: steps of start. -EAGAIN as the transport. */
@@ -285,6 +283,8 @@ int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
 		     unsigned char *area, uint64_t area_peer);
 /* Nothing is sent any more; what was parked is moot. */
 void vtfs_hiprio_fail(struct virtiofs_client *c, int error);
+/* DRIVER_OK was written: it may be used. 0. */
+int vtfs_hiprio_begin(struct virtiofs_client *c);
 void vtfs_hiprio_close(struct virtiofs_client *c, int error);
 /* Collect and send what waits; never blocks. */
 void vtfs_hiprio_try(struct virtiofs_client *c);

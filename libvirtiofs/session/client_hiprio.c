@@ -106,10 +106,17 @@ int vtfs_hiprio_open(struct virtiofs_client *c, const struct vtfs_vq_conf *conf,
 		hi->area = area;
 		hi->area_peer = area_peer;
 		hi->no_interrupt = false;
-		hi->dead = 0;
 	}
 	pthread_mutex_unlock(&hi->lock);
 	return r;
+}
+
+int vtfs_hiprio_begin(struct virtiofs_client *c)
+{
+	pthread_mutex_lock(&c->hi.lock);
+	c->hi.dead = 0;
+	pthread_mutex_unlock(&c->hi.lock);
+	return 0;
 }
 
 void vtfs_hiprio_fail(struct virtiofs_client *c, int error)
@@ -357,7 +364,7 @@ void vtfs_hiprio_run(struct virtiofs_client *c)
 		 * tell. */
 	} while (hears(hi) && vtfs_vq_drv_arm(hi->vq));
 	if (hears(hi))
-		vtfs_line_look_later(&hi->line);
+		vtfs_line_sleep(&hi->line, true);
 	vtfs_store_once(&hi->pending,
 			hi->posted || hi->parked.cnt || hi->intr_waiting);
 }
@@ -382,7 +389,7 @@ int vtfs_hiprio_arm(struct virtiofs_client *c)
 	if (!c->hi.dead)
 		r = vtfs_vq_drv_arm(c->hi.vq);
 	if (!c->hi.dead && !r)
-		vtfs_line_look_later(&c->hi.line);
+		vtfs_line_sleep(&c->hi.line, true);
 	pthread_mutex_unlock(&c->hi.lock);
 	return r;
 }

@@ -163,4 +163,6 @@ void vtfs_client_init_seen(struct virtiofs_client *c, struct vtfs_cslot *s)
 	c->init_out = out;
 	vtfs_cnotes_begin(c);
 	vtfs_store_release(&c->init_done, 1);
+	/* Notifications are heard from now on, and their edges were taken. */
+	vtfs_evfd_signal(c->wake_fd);
 }

@@ -13,12 +13,20 @@
 #define PAUSE_MIN_NS 20000u
 #define PAUSE_MAX_NS 1000000u
 
-void vtfs_line_init(struct vtfs_line *l, int kick_fd)
+void vtfs_line_init(struct vtfs_line *l, uint32_t tag)
 {
 	*l = (struct vtfs_line){
-	    .bell = {.kind = VTFS_DOORBELL_FD, .fd = kick_fd},
+	    .bell = {.kind = VTFS_DOORBELL_FD, .fd = -1},
 	    .ear = -1,
+	    .tag = tag,
 	};
+}
+
+/* A timer of ours is no call. */
+static int watch_ear(const struct vtfs_line *l, int ep)
+{
+	return vtfs_fd_watch(ep, l->ear, EPOLLIN | EPOLLET,
+			     l->mute ? VTFS_WAIT_WAKE : l->tag);
 }
 
 static int make_ear(struct vtfs_line *l, int shared_fd)
@@ -54,7 +62,7 @@ int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c,
 	r = make_ear(l, got.shared_fd);
 	if (r < 0 || l->ear < 0)
 		return r;
-	r = vtfs_fd_watch(ep, l->ear, EPOLLIN | EPOLLET, VTFS_WAIT_CALL);
+	r = watch_ear(l, ep);
 	if (r < 0)
 		vtfs_line_close(l, ep);
 	return r;
@@ -62,13 +70,15 @@ int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c,
 
 void vtfs_line_close(struct vtfs_line *l, int ep)
 {
+	/* What it was may be gone with its device. */
+	l->bell = (struct vtfs_doorbell){.kind = VTFS_DOORBELL_FD, .fd = -1};
+	l->mute = l->ticks = false;
 	if (l->ear < 0)
 		return;
 	/* Another descriptor of the same eventfd would keep it there. */
 	vtfs_fd_forget(ep, l->ear);
 	close(l->ear);
 	l->ear = -1;
-	l->mute = false;
 }
 
 int vtfs_line_move(struct vtfs_line *l, int from, int to)
@@ -77,20 +87,29 @@ int vtfs_line_move(struct vtfs_line *l, int from, int to)
 
 	if (l->ear < 0)
 		return 0;
-	r = vtfs_fd_watch(to, l->ear, EPOLLIN | EPOLLET, VTFS_WAIT_CALL);
+	r = watch_ear(l, to);
 	if (r >= 0)
 		vtfs_fd_forget(from, l->ear);
 	return r;
 }
 
-void vtfs_line_look_later(struct vtfs_line *l)
+static void set_timer(struct vtfs_line *l, uint32_t ns)
 {
-	struct itimerspec its = {.it_value.tv_nsec = (long)l->pause};
+	const struct itimerspec its = {.it_value.tv_nsec = (long)ns};
 
+	/* Stopping it also clears what it had to tell. */
+	if (l->ticks || ns)
+		timerfd_settime(l->ear, 0, &its, NULL);
+	l->ticks = ns > 0;
+}
+
+void vtfs_line_sleep(struct vtfs_line *l, bool awaits)
+{
 	if (!l->mute)
 		return;
-	timerfd_settime(l->ear, 0, &its, NULL);
-	l->pause = vtfs_min_u32(2 * l->pause, PAUSE_MAX_NS);
+	set_timer(l, awaits ? l->pause : 0);
+	if (awaits)
+		l->pause = vtfs_min_u32(2 * l->pause, PAUSE_MAX_NS);
 }
 
 void vtfs_line_heard(struct vtfs_line *l)

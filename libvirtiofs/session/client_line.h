@@ -23,17 +23,20 @@ struct vtfs_line {
 	struct vtfs_doorbell bell;
 	int ear;	/* -1: call_fd says it all */
 	bool mute;	/* ear is a timer */
+	bool ticks;	/* and may run, or tell */
 	uint32_t pause; /* ns until the next look */
+	uint32_t tag;	/* of calls, VTFS_WAIT_ */
 };
 
-void vtfs_line_init(struct vtfs_line *l, int kick_fd);
+void vtfs_line_init(struct vtfs_line *l, uint32_t tag);
 /* The queue was started like that: as its transport says. */
 int vtfs_line_open(struct vtfs_line *l, struct virtiofs_client *c,
 		   const struct vtfs_queue_setup *s, int ep);
 void vtfs_line_close(struct vtfs_line *l, int ep);
 int vtfs_line_move(struct vtfs_line *l, int from, int to);
-/* Who sleeps now must be woken, though the device does not call. */
-void vtfs_line_look_later(struct vtfs_line *l);
+/* Who sleeps now must be woken if something is awaited, though the device does
+ * not call; if nothing is, not any more. */
+void vtfs_line_sleep(struct vtfs_line *l, bool awaits);
 /* Something came. */
 void vtfs_line_heard(struct vtfs_line *l);
 #endif

@@ -32,7 +32,7 @@ int vtfs_cnotes_init(struct virtiofs_client *c)
 	if (!n->arg)
 		return vtfs_fail(-ENOMEM, "notifications");
 	return vtfs_fd_watch(n->ep_fd, n->call_fd, EPOLLIN | EPOLLET,
-			     VTFS_WAIT_CALL);
+			     VTFS_WAIT_NOTES);
 }
 
 void vtfs_cnotes_fini(struct virtiofs_client *c)
@@ -109,7 +109,7 @@ int vtfs_cnotes_move(struct virtiofs_client *c, int ep_fd)
 {
 	struct vtfs_cnotes *n = &c->notes;
 	int r = vtfs_fd_watch(ep_fd, n->call_fd, EPOLLIN | EPOLLET,
-			      VTFS_WAIT_CALL);
+			      VTFS_WAIT_NOTES);
 
 	if (r >= 0)
 		r = vtfs_line_move(&n->line, n->ep_fd, ep_fd);
@@ -249,13 +249,12 @@ void vtfs_cnotes_begin(struct virtiofs_client *c)
 	/* Somebody hears them: it is not the first INIT. */
 	if (!vtfs_load_acquire(&n->on) || pthread_mutex_trylock(&n->lock))
 		return;
-	for (uint32_t i = 0; i < n->cnt && get(c) > 0; i++) {
+	for (uint32_t i = 0; i < n->cnt && (n->waits || get(c) > 0); i++) {
+		n->waits = false;
 		vtfs_stat_add(&n->stats.notifications_dropped, 1);
 		give_back(c);
 	}
 	pthread_mutex_unlock(&n->lock);
-	/* Their edges were taken. */
-	vtfs_evfd_signal(c->wake_fd);
 }
 
 /* ---- whoever polls ---- */
@@ -284,9 +283,9 @@ bool vtfs_cnotes_any(struct virtiofs_client *c)
 	while (!n->waits && !n->dead && n->vq && vtfs_vq_drv_arm(n->vq));
 	any = n->waits;
 	if (!any && !n->dead)
-		vtfs_line_look_later(&n->line);
+		vtfs_line_sleep(&n->line, true);
 	pthread_mutex_unlock(&n->lock);
-	return any;
+	return any || __atomic_exchange_n(&n->again, 0, __ATOMIC_SEQ_CST);
 }
 
 bool vtfs_cnotes_deliver(struct virtiofs_client *c)
@@ -308,7 +307,7 @@ bool vtfs_cnotes_deliver(struct virtiofs_client *c)
 		}
 	}
 	if (!more && !n->dead)
-		vtfs_line_look_later(&n->line);
+		vtfs_line_sleep(&n->line, true);
 	pthread_mutex_unlock(&n->lock);
 	more |= __atomic_exchange_n(&n->again, 0, __ATOMIC_SEQ_CST) != 0;
 	return more;

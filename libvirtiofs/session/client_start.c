@@ -228,6 +228,7 @@ static int (*const steps[])(struct virtiofs_client *c) = {
     vtfs_client_layout,
     vtfs_client_start_queues,
     step_driver_ok,
+    vtfs_hiprio_begin,
     vtfs_cnotes_kick,
     vtfs_client_init_send,
     vtfs_client_init_wait,
@@ -324,8 +325,8 @@ static int bounded(struct virtiofs_client *c, const struct stop_call *call,
 	return r;
 }
 
-int vtfs_client_stop_queue(struct virtiofs_client *c, unsigned place,
-			   uint64_t deadline)
+static int stop_queue(struct virtiofs_client *c, unsigned place,
+		      uint64_t deadline)
 {
 	return bounded(c, &(struct stop_call){op_stop_queue, place}, deadline);
 }
@@ -435,7 +436,7 @@ void vtfs_client_stop(struct virtiofs_client *c)
 		if (vtfs_load_acquire(&c->init_done))
 			vtfs_client_destroy(c, deadline);
 		for (unsigned i = 0; i < vtfs_client_places(c); i++)
-			vtfs_client_stop_queue(c, i, deadline);
+			stop_queue(c, i, deadline);
 	}
 	if (c->connected && c->status) {
 		struct stop_call reset = {op_status, 0};

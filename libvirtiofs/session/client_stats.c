@@ -64,10 +64,13 @@ void vtfs_cliq_count_calls(struct virtiofs_cliq *q,
 void vtfs_client_count_calls(struct virtiofs_client *c,
 			     const struct epoll_event *ev, int cnt)
 {
-	/* This one of hiprio's numbers is under the client's lock. */
-	for (int i = 0; i < cnt; i++)
+	/* These of their numbers are under the client's lock. */
+	for (int i = 0; i < cnt; i++) {
 		if (ev[i].data.u32 == VTFS_WAIT_CALL + VIRTIOFS_QUEUE_HIPRIO)
 			vtfs_stat_add(&c->hi.stats.calls, 1);
+		if (ev[i].data.u32 == VTFS_WAIT_NOTES)
+			vtfs_stat_add(&c->notes.stats.calls, 1);
+	}
 	/* Once taken, a queue is its owner's to count. */
 	for (unsigned i = 0; cnt > 0 && i < c->opts.num_request_queues; i++)
 		if (!c->queues[i].taken)

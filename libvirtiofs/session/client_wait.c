@@ -103,7 +103,9 @@ void vtfs_client_settle(struct virtiofs_client *c)
 	       vtfs_client_reset_go_on(c) == -EAGAIN) {
 		if (vtfs_client_transport_wait(c, deadline) >= 0)
 			continue;
-		/* The next op has to wait for it. */
+		/* The next op has to wait for it; asked again later. */
+		if (c->status_asked)
+			vtfs_store_release(&c->config_changed, 1);
 		c->status_asked = false;
 		return;
 	}

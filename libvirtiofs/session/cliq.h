@@ -118,7 +118,7 @@ struct vtfs_slots { /* list of slots, by number */
 
 struct virtiofs_cliq {
 	struct virtiofs_client *c;
-	unsigned index;	     /* its number, and its virtqueue's */
+	unsigned index;	     /* its number, and its place */
 	uint32_t num;	     /* descriptors of its ring, at most */
 	uint32_t slot_cnt;   /* num and the backlog */
 	struct vtfs_vq *vq;  /* NULL until it runs */

@@ -44,7 +44,7 @@ int vtfs_cliq_init(struct virtiofs_cliq *q, struct virtiofs_client *c,
 	q->num = c->opts.queue_size;
 	q->slot_cnt = q->num + c->opts.backlog;
 	q->kick_fd = q->call_fd = q->wake_fd = q->timer_fd = q->ep_fd = -1;
-	vtfs_line_init(&q->line, -1);
+	vtfs_line_init(&q->line, VTFS_WAIT_CALL + q->index);
 	r = vtfs_bounce_new(&q->bounce, (uint32_t)pages);
 	if (r < 0)
 		return r;
@@ -494,7 +494,6 @@ int vtfs_cliq_wait(struct virtiofs_cliq *q)
 	}
 	if (q->taken)
 		set_timer(q);
-	if (q->posted)
-		vtfs_line_look_later(&q->line);
+	vtfs_line_sleep(&q->line, q->posted);
 	return 0;
 }

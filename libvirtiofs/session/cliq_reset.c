@@ -133,6 +133,9 @@ static int reset(struct virtiofs_client *c, struct virtiofs_cliq *q)
 	r = vtfs_client_open_line(c, q->index);
 	if (r < 0)
 		return fail(c, r);
+	/* What was pushed meanwhile was told to nobody. */
+	if (q->posted)
+		vtfs_doorbell_ring(&q->line.bell, vtfs_vq_drv_pos(q->vq));
 	end(c);
 	return 0;
 }
