@@ -58,7 +58,9 @@ struct virtiofs_device_ops {
 	virtiofs_request_fn request; /* required */
 	/* FORGET, and each entry of BATCH_FORGET. NULL: they go to request. */
 	void (*forget)(uint64_t nodeid, uint64_t nlookup, void *userdata);
-	/* req was interrupted by the peer, or its queue stops and waits for it.
+	/* req was interrupted by the peer, or its queue stops and waits for it,
+	 * or, behind an IOMMU, the peer takes back memory that its data or room
+	 * lie in: it still wants the result then, and soon.
 	 * Runs in the thread that serves hiprio or dispatch; the owner may be
 	 * replying at this moment: only wake it. req's memory stays valid until
 	 * this returns, not longer. An interrupt that came before its request
@@ -208,7 +210,8 @@ VIRTIOFS_API int virtiofs_req_reply_slice(struct virtiofs_req *req,
 					  uint64_t offset);
 /* Zero copy: len bytes already stand in room. */
 VIRTIOFS_API int virtiofs_req_filled(struct virtiofs_req *req, size_t len);
-/* 1: the client no longer wants the result (INTERRUPT, or its queue stops).
+/* 1: it is to end soon: the client no longer wants the result (INTERRUPT), or
+ * something waits for it, as ops.interrupt says.
  * Ask after making req known to your ops.interrupt, before you wait. */
 VIRTIOFS_API int virtiofs_req_interrupted(const struct virtiofs_req *req);
 /* For VIRTIOFS_REQ_NOREPLY requests. */

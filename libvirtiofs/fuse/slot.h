@@ -18,8 +18,8 @@
  * sees that and wakes it.
  *
  * Behind an IOMMU the taker borrows a block before it pops, for the addresses
- *of a long chain have a place there too (vtfs_slot_ranges()), and returns it if
- * the chain turns out to be short. See session/dev_miss.c.
+ * of a long chain have a place there too (vtfs_slot_ranges()), and returns it
+ * if the chain turns out to be short. See session/dev_miss.c.
  *
  * state, one word that everybody changes by atomic operations only:
  *	TAKEN	from take until the chain went back to the ring

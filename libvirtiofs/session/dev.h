@@ -381,6 +381,15 @@ bool vtfs_miss_denied(struct virtiofs_device *dev, struct vtfs_slot *s,
 uint32_t vtfs_miss_denials(struct virtiofs_device *dev);
 /* Nobody asks any more. */
 void vtfs_miss_forget(struct virtiofs_device *dev);
+/* For the transport to be asked; false: later, there is too much. Any thread.
+ */
+bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m);
+/* For all that a chain lacks, which is not kept. */
+void vtfs_device_ask_holes(struct virtiofs_device *dev,
+			   const struct vtfs_chain *chain);
+/* Pass on what was asked; what was said to be absent. Dispatch. */
+void vtfs_device_settle_misses(struct virtiofs_device *dev);
+void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m);
 
 /* ---- dev_late.c: and what goes back from there ---- */
 /* Push lock held: a list of slots goes to the ring, or to run->late. */
@@ -391,15 +400,6 @@ void vtfs_run_push_late(struct vtfs_run *run, const struct vtfs_conf *conf);
 /* Does run hold a request that may touch what is named like this? Those are
  * told. Dispatch; everything was adopted. */
 bool vtfs_run_touches(struct vtfs_run *run, const struct vtfs_miss *gone);
-/* For the transport to be asked; false: later, there is too much. Any thread.
- */
-bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m);
-/* For all that a chain lacks, which is not kept. */
-void vtfs_device_ask_holes(struct virtiofs_device *dev,
-			   const struct vtfs_chain *chain);
-/* Pass on what was asked; what was said to be absent. Dispatch. */
-void vtfs_device_settle_misses(struct virtiofs_device *dev);
-void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m);
 
 /* ---- dev_intr.c ---- */
 /* INTERRUPT for unique arrived; any thread that serves a queue. */

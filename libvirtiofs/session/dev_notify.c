@@ -56,6 +56,9 @@ void vtfs_notes_drop(struct virtiofs_device *dev)
 	if (n->q)
 		vtfs_stat_add(&n->q->taking.notifications_dropped, n->cnt);
 	clear(n);
+	/* That peer's memory. */
+	vtfs_table_put(n->lacking);
+	n->lacking = NULL;
 	pthread_mutex_unlock(&n->lock);
 }
 

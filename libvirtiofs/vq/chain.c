@@ -133,6 +133,8 @@ static __attribute__((cold)) void make_room(struct walk *w)
 		keep = parts->max - REPLY_PARTS;
 	if (parts->cnt <= keep)
 		return;
+	for (unsigned i = keep; i < parts->cnt; i++)
+		parts->holes -= !parts->iov[i].iov_base;
 	parts->cnt = keep;
 	w->len[0] = parts_len(parts->iov, keep);
 }
