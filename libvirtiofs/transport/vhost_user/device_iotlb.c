@@ -83,13 +83,20 @@ static void merge(struct vu_tlb *t, unsigned i)
 
 static bool holds_ring(const struct vu_device *d, const struct vu_tlb_entry *e)
 {
-	for (unsigned i = 0; i < vtfs_vu_device_queues(d); i++) {
-		const struct vu_vring_addr *a = &d->vrings[i].addr;
+	uint32_t flags = vtfs_features_vq_flags(d->status.features);
 
-		if (d->vrings[i].has_addr &&
-		    (vtfs_range_ok(e->iova, e->len, a->desc, 1) ||
-		     vtfs_range_ok(e->iova, e->len, a->avail, 1) ||
-		     vtfs_range_ok(e->iova, e->len, a->used, 1)))
+	for (unsigned i = 0; i < vtfs_vu_device_queues(d); i++) {
+		const struct vu_vring *v = &d->vrings[i];
+		const struct vu_vring_addr *at = &v->addr;
+		struct vtfs_vq_areas a;
+
+		if (v->has_addr && vtfs_vq_areas(&a, flags, v->num) >= 0 &&
+		    (vtfs_range_overlap(e->iova, e->len, at->desc,
+					a.desc_len) ||
+		     vtfs_range_overlap(e->iova, e->len, at->avail,
+					a.driver_len) ||
+		     vtfs_range_overlap(e->iova, e->len, at->used,
+					a.device_len)))
 			return true;
 	}
 	return false;
@@ -291,7 +298,8 @@ int vtfs_vu_tlb_switch(struct vu_device *d)
 			return -ENOMEM;
 	}
 	d->tlb.on = on;
-	d->tlb.cnt = d->tlb.answered_cnt = d->tlb.sent_cnt = 0;
+	/* Questions that were sent will be answered. */
+	d->tlb.cnt = 0;
 	if (!d->mem.table || (!on && !was))
 		return 0;
 	if (on)

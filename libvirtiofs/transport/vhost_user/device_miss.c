@@ -84,6 +84,8 @@ bool vtfs_vu_tlb_next(struct vu_device *d, struct vu_iotlb *ret)
 	unsigned i = t->answered_cnt + t->sent_cnt;
 	uint64_t hole;
 
+	if (!t->on || !t->table)
+		return false;
 	/* Some entries come by themselves, or with another's answer. */
 	while (i < t->ask_cnt && is_there(d, &t->asks[i]))
 		forget_ask(t, i);
