@@ -56,12 +56,16 @@ static void ask_for_messages(struct vduse_device *d, bool on)
 }
 
 /* The time until the next look, once; 0: none. A setting clears what the timer
- * had to tell. */
+ * had to tell. One that runs is left alone: dispatches come for other reasons.
+ */
 static void look_again(struct vduse_device *d)
 {
 	const struct itimerspec t = {
 	    .it_value.tv_nsec = d->starting ? VDUSE_POLL_NS : 0};
 
+	if (d->ticks == d->starting)
+		return;
+	d->ticks = d->starting;
 	timerfd_settime(d->timer, 0, &t, NULL);
 }
 
@@ -280,12 +284,23 @@ static bool next_message(struct vduse_device *d)
 	       read(d->dev, &d->req, sizeof(d->req)) == sizeof(d->req);
 }
 
+/* It was time for a look. */
+static bool has_ticked(struct vduse_device *d)
+{
+	uint64_t cnt;
+
+	if (read(d->timer, &cnt, sizeof(cnt)) != sizeof(cnt))
+		return false;
+	d->ticks = false;
+	return true;
+}
+
 static void start(struct vduse_device *d)
 {
 	if (!d->starting)
 		return;
 	d->starting = !vtfs_vduse_vqs_start(d);
-	if (d->starting && d->polls++ >= VDUSE_POLLS_MAX) {
+	if (has_ticked(d) && d->starting && d->polls++ >= VDUSE_POLLS_MAX) {
 		d->starting = false;
 		vtfs_log(d->sink->log, LOG_WARNING,
 			 "%s: not all queues are served: the driver does not "

@@ -68,7 +68,8 @@ struct vduse_map {
 struct vduse_mem {
 	struct vduse_map maps[VTFS_REGION_MAX]; /* by address */
 	unsigned cnt;
-	uint64_t ids[VTFS_REGION_WORDS]; /* in use, or not retired yet */
+	uint64_t ids[VTFS_REGION_WORDS];  /* in use, or not retired yet */
+	uint64_t told[VTFS_REGION_WORDS]; /* of the last table */
 	uint64_t cookie;
 	bool owed;  /* table_retired of cookie */
 	bool dirty; /* maps differ from the last table */
@@ -85,6 +86,7 @@ struct vduse_device {
 	int ep;	     /* what fd() gives: dev, wake, timer */
 	int wake;
 	int timer;
+	bool ticks;   /* timer runs */
 	bool made;    /* by us, in the kernel */
 	bool polled;  /* dev is asked for messages */
 	bool resumed; /* the driver had started before we came */

@@ -229,6 +229,10 @@ int vtfs_vduse_mem_publish(struct vduse_device *d)
 	r = vtfs_table_new_mapped(&t, regions, m->cnt, maps, m->cnt);
 	if (r < 0)
 		return r;
+	memset(m->told, 0, sizeof(m->told));
+	for (unsigned i = 0; i < m->cnt; i++)
+		m->told[maps[i].region / 64] |= UINT64_C(1)
+						<< maps[i].region % 64;
 	m->dirty = false;
 	m->owed = true;
 	d->sink->ops->set_table(d->sink, t, ++m->cookie);
@@ -243,9 +247,8 @@ void vtfs_vduse_mem_retired(struct vduse_device *d, uint64_t cookie)
 	if (!m->owed || cookie != m->cookie)
 		return;
 	m->owed = false;
-	if (m->dirty)
-		return;
-	memset(m->ids, 0, sizeof(m->ids));
+	/* In use: what that table has, and what came since. */
+	memcpy(m->ids, m->told, sizeof(m->ids));
 	for (unsigned i = 0; i < m->cnt; i++)
 		take_id(m, m->maps[i].region->id);
 }
