@@ -298,6 +298,8 @@ int vtfs_vfio_alloc(struct vfio_fn *v, size_t len, struct vtfs_share *ret)
 	all = calloc(HUGE_MAX, sizeof(*all));
 	if (fd < 0 || !all) {
 		r = vtfs_fail_sys(all ? -errno : -ENOMEM, "huge pages");
+		if (fd >= 0)
+			close(fd);
 		free(all);
 		return r;
 	}
@@ -352,6 +354,24 @@ static int check_map(const struct vfio_fn *v,
 	return 0;
 }
 
+static int unmap(struct vfio_fn *v, struct vfio_map *m)
+{
+	struct vfio_iommu_type1_dma_unmap u = {
+	    .argsz = sizeof(u), .iova = m->iova, .size = m->len};
+	uint64_t len = m->len;
+
+	if (ioctl(v->container, VFIO_IOMMU_UNMAP_DMA, &u) < 0)
+		return vtfs_fail_sys(-errno, "vfio:%s: unmapping", v->address);
+	*m = v->maps[--v->map_cnt];
+	v->maps_left++;
+	if (u.size != len)
+		return vtfs_fail(-ENOTCONN,
+				 "vfio:%s: 0x%llx of 0x%llx bytes unmapped",
+				 v->address, (unsigned long long)u.size,
+				 (unsigned long long)len);
+	return 0;
+}
+
 int vtfs_vfio_map(struct vfio_fn *v, const struct virtiofs_region *region,
 		  bool iova, uint64_t *ret)
 {
@@ -379,29 +399,11 @@ int vtfs_vfio_map(struct vfio_fn *v, const struct virtiofs_region *region,
 	/* Pinned, so that it stays where it is found now. */
 	r = phys_of_all(region, &phys);
 	if (r < 0) {
-		vtfs_vfio_unmap(v, at);
+		unmap(v, &v->maps[v->map_cnt - 1]);
 		return r;
 	}
 	v->maps[v->map_cnt - 1].phys = phys;
 	*ret = phys;
-	return 0;
-}
-
-static int unmap(struct vfio_fn *v, struct vfio_map *m)
-{
-	struct vfio_iommu_type1_dma_unmap u = {
-	    .argsz = sizeof(u), .iova = m->iova, .size = m->len};
-	uint64_t len = m->len;
-
-	if (ioctl(v->container, VFIO_IOMMU_UNMAP_DMA, &u) < 0)
-		return vtfs_fail_sys(-errno, "vfio:%s: unmapping", v->address);
-	*m = v->maps[--v->map_cnt];
-	v->maps_left++;
-	if (u.size != len)
-		return vtfs_fail(-EIO,
-				 "vfio:%s: 0x%llx of 0x%llx bytes unmapped",
-				 v->address, (unsigned long long)u.size,
-				 (unsigned long long)len);
 	return 0;
 }
 

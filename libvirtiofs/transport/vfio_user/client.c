@@ -231,12 +231,14 @@ static int fn_unmap(struct vtfs_pci_fn *fn, uint64_t addr)
 	r = vtfs_vfu_ask_same(c, VFU_DMA_UNMAP, &u, sizeof(u));
 	if (r < 0)
 		return r;
+	memcpy(&u, c->rx.payload, sizeof(u));
+	if (u.address != addr || u.size != m->size) {
+		vtfs_vfu_drop_socket(c);
+		return vtfs_fail(-ENOTCONN, "vfio-user:%s: unmapped 0x%llx",
+				 c->path, (unsigned long long)u.address);
+	}
 	*m = end[-1];
 	c->map_cnt--;
-	memcpy(&u, c->rx.payload, sizeof(u));
-	if (u.address != addr)
-		return vtfs_fail(-EPROTO, "vfio-user:%s: unmapped 0x%llx",
-				 c->path, (unsigned long long)u.address);
 	return 0;
 }
 

@@ -70,6 +70,7 @@ struct vfu_client {
 	int sock;   /* -1: none */
 	/* What one op has done of its several commands. */
 	const void *multi;
+	bool has_msix;
 	unsigned step;
 	struct vfu_ask asked; /* command 0: none */
 	uint16_t asked_id;

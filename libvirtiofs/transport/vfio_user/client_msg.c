@@ -22,20 +22,22 @@ static int put_ring(struct vfu_client *c)
 	struct vfu_out out = {.command = VFU_REGION_WRITE,
 			      .flags = VFU_NO_REPLY,
 			      .payload = &msg};
+	int err;
 
 	for (unsigned i = 0; i < VTFS_PCI_QUEUES_MAX; i++) {
 		struct vfu_ring *r = &c->rings[i];
 
 		if (!r->waits)
 			continue;
-		r->waits = false;
-		c->ring_cnt--;
 		msg.io.offset = r->off;
 		msg.io.count = r->len;
 		msg.value = htole32(r->value);
 		out.id = c->next_id++;
 		out.len = sizeof(msg.io) + r->len;
-		return vtfs_vfu_tx_put(&c->tx, &out);
+		err = vtfs_vfu_tx_put(&c->tx, &out);
+		r->waits = err < 0;
+		c->ring_cnt -= err >= 0;
+		return err;
 	}
 	return 0;
 }
@@ -47,15 +49,19 @@ static int put_asked(struct vfu_client *c)
 			      .len = c->asked.len,
 			      .fds = c->asked.fds,
 			      .fd_cnt = c->asked.fd_cnt};
+	int r;
 
 	c->asked_id = out.id = c->next_id++;
-	c->asked_sent = true;
-	return vtfs_vfu_tx_put(&c->tx, &out);
+	r = vtfs_vfu_tx_put(&c->tx, &out);
+	c->asked_sent = r >= 0;
+	return r;
 }
 
 static void watch(struct vfu_client *c)
 {
-	uint32_t want = EPOLLIN | (vtfs_vfu_tx_busy(&c->tx) ? EPOLLOUT : 0);
+	/* Nothing is read before an answer is out: see hear(). */
+	uint32_t want = (c->answering ? 0u : (uint32_t)EPOLLIN) |
+			(vtfs_vfu_tx_busy(&c->tx) ? (uint32_t)EPOLLOUT : 0u);
 	struct epoll_event ev = {.events = want, .data.fd = c->sock};
 
 	if (want == c->events)
@@ -285,8 +291,11 @@ static int hear(struct vfu_client *c)
 void vtfs_vfu_drop_socket(struct vfu_client *c)
 {
 	pthread_mutex_lock(&c->lock);
-	if (c->sock >= 0)
+	if (c->sock >= 0) {
+		/* The caller may hold a duplicate: closing is not leaving. */
+		epoll_ctl(c->fn.fd, EPOLL_CTL_DEL, c->sock, NULL);
 		close(c->sock);
+	}
 	c->sock = -1;
 	vtfs_vfu_tx_drop(&c->tx);
 	c->answering = false;

@@ -150,7 +150,8 @@ static int ask_info(struct vfu_client *c)
 		return vtfs_fail(-ENODEV, "vfio-user:%s: not a PCI device",
 				 c->path);
 	c->flags = info.flags;
-	if (info.num_irqs <= VFU_IRQ_MSIX)
+	c->has_msix = info.num_irqs > VFU_IRQ_MSIX;
+	if (!c->has_msix)
 		c->fn.vector_max = 0;
 	return 0;
 }
@@ -299,7 +300,7 @@ static int open_step(struct vfu_client *c, unsigned step)
 	case 2:
 		return ask_info(c);
 	case 3:
-		return ask_vectors(c);
+		return c->has_msix ? ask_vectors(c) : 0;
 	case 4:
 		return ask_reset(c);
 	case 5 + VFU_REGION_ROM:

@@ -165,6 +165,9 @@ static int device_attach(struct virtiofs_transport *t,
 	struct vfu_device *d = to_device(t);
 
 	d->sink = sink;
+	if (sink->ops->queue_cnt(sink) > VTFS_PCIFN_QUEUES)
+		return vtfs_fail(-EINVAL, "%s: more than %u queues",
+				 d->base.name, VTFS_PCIFN_QUEUES);
 	/* Addresses are those of DMA_MAP, whatever the guest makes of them. */
 	vtfs_pcifn_attach(&d->fn, sink, VTFS_F_ACCESS_PLATFORM);
 	return 0;

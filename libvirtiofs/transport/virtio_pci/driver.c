@@ -63,6 +63,19 @@ static int read_config_space(struct pci_driver *d)
 	return r;
 }
 
+/* Nobody lets them be decoded. */
+static void forget_io_bars(struct pci_driver *d)
+{
+	for (unsigned i = 0; i < VTFS_PCI_BARS; i++) {
+		uint8_t bar = d->cfg[VTFS_PCI_BAR0 + 4 * i];
+
+		if (bar & VTFS_PCI_BAR_IO)
+			d->fn->bar_len[i] = 0;
+		else if (bar & VTFS_PCI_BAR_64)
+			i++; /* its other half */
+	}
+}
+
 /* Registers answer, and the device may reach memory; no interrupt pin. */
 static int enable(struct pci_driver *d)
 {
@@ -95,6 +108,8 @@ static int driver_connect(struct virtiofs_transport *t)
 		r = open_fn(d);
 	if (r >= 0)
 		r = read_config_space(d);
+	if (r >= 0)
+		forget_io_bars(d);
 	if (r >= 0)
 		r = vtfs_pci_caps_find(&d->caps, d->cfg, d->fn->bar_len);
 	if (r >= 0)

@@ -42,6 +42,7 @@ int vtfs_pci_begin(struct pci_driver *d, enum pci_op op, uint64_t arg)
 	}
 	j->at = 0;
 	/* What is readable now shall not keep an op awake that waits. */
+	vtfs_evfd_drain(d->wake);
 	vtfs_pci_look(d);
 	return 0;
 }
@@ -51,14 +52,14 @@ int vtfs_pci_end(struct pci_driver *d, int r)
 	if (r == -EAGAIN)
 		return r;
 	d->j.op = (enum pci_op)0;
-	if (d->changed)
-		vtfs_evfd_signal(d->wake);
 	if (r == -ENOTCONN || r == -ETIMEDOUT) {
 		d->connected = false;
 		d->lost = r;
 		d->lost_told = false;
-		vtfs_evfd_signal(d->wake);
 	}
+	/* For dispatch; an op that begins takes it away. */
+	if (d->changed || (d->lost && !d->lost_told))
+		vtfs_evfd_signal(d->wake);
 	return r;
 }
 

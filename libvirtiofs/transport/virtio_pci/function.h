@@ -191,6 +191,7 @@ void vtfs_pcifn_config_irq(struct vtfs_pcifn *fn);
 /* What decides about interrupts changed: tell the session whom to call, give
  * what is pending and can be given. */
 void vtfs_pcifn_irq_update(struct vtfs_pcifn *fn);
-/* What vq, which is about to start, has to call; -1: nobody. */
-int vtfs_pcifn_call_fd(struct vtfs_pcifn *fn, unsigned vq);
+/* What vq, which runs or is about to, has to call; *ret -1: nobody. -errno:
+ * there is no fd for it. */
+int vtfs_pcifn_call_fd(struct vtfs_pcifn *fn, unsigned vq, int *ret);
 #endif

@@ -100,12 +100,13 @@ static int start(struct vtfs_pcifn *fn, unsigned vq)
 	    .used_base = q->used_base,
 	    .enabled = true,
 	};
+	int r;
 
 	s.kick_fd = vtfs_pcifn_kick_fd(fn, vq);
 	if (s.kick_fd < 0)
 		return s.kick_fd;
-	s.call_fd = vtfs_pcifn_call_fd(fn, vq);
-	return fn->sink->ops->start(fn->sink, &s);
+	r = vtfs_pcifn_call_fd(fn, vq, &s.call_fd);
+	return r < 0 ? r : fn->sink->ops->start(fn->sink, &s);
 }
 
 static void start_or_fail(struct vtfs_pcifn *fn, unsigned vq)

@@ -2,6 +2,7 @@
 /* MSI-X, INTx and the ISR: who hears of a used buffer, and when. */
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -109,31 +110,41 @@ static int make_trap(struct vtfs_pcifn *fn, unsigned vq)
 {
 	struct vtfs_pcifn_queue *q = &fn->queues[vq];
 	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = vq};
+	int r;
 
 	if (q->trap >= 0)
 		return q->trap;
-	if (vtfs_evfd_new(&q->trap) >= 0)
-		epoll_ctl(fn->ep, EPOLL_CTL_ADD, q->trap, &ev);
-	return q->trap;
+	r = vtfs_evfd_new(&q->trap);
+	if (r < 0)
+		return r;
+	if (epoll_ctl(fn->ep, EPOLL_CTL_ADD, q->trap, &ev) == 0)
+		return q->trap;
+	r = vtfs_fail_sys(-errno, "epoll_ctl");
+	close(q->trap);
+	q->trap = -1;
+	return r;
 }
 
-int vtfs_pcifn_call_fd(struct vtfs_pcifn *fn, unsigned vq)
+int vtfs_pcifn_call_fd(struct vtfs_pcifn *fn, unsigned vq, int *ret)
 {
 	struct vtfs_pcifn_queue *q = &fn->queues[vq];
 	const struct vtfs_pcifn_vector *v = NULL;
 
 	if (q->vector < fn->vector_cnt)
 		v = &fn->vectors[q->vector];
+	*ret = -1;
 	if (msix_on(fn) && !v) {
 		q->route = ROUTE_NOBODY;
-		return -1;
+		return 0;
 	}
 	if (msix_on(fn) && can_deliver(fn, v)) {
 		q->route = ROUTE_VECTORS + v->serial;
-		return v->bell.fd;
+		*ret = v->bell.fd;
+		return 0;
 	}
 	q->route = ROUTE_TRAP;
-	return make_trap(fn, vq);
+	*ret = make_trap(fn, vq);
+	return *ret < 0 ? *ret : 0;
 }
 
 void vtfs_pcifn_irq_update(struct vtfs_pcifn *fn)
@@ -145,8 +156,9 @@ void vtfs_pcifn_irq_update(struct vtfs_pcifn *fn)
 
 		if (!q->running)
 			continue;
-		fd = vtfs_pcifn_call_fd(fn, i);
-		if (q->route != route)
+		if (vtfs_pcifn_call_fd(fn, i, &fd) < 0)
+			vtfs_pcifn_broken(fn);
+		else if (q->route != route)
 			fn->sink->ops->set_call(fn->sink, i, fd);
 	}
 	for (unsigned i = 0; i < fn->vector_cnt; i++) {
