@@ -79,8 +79,10 @@ static int say_group(const char *addr)
 	link_name(addr, "driver", driver, sizeof(driver));
 	link_name(addr, "iommu_group", group, sizeof(group));
 	if (strcmp(driver, "vfio-pci") != 0) {
-		msg_error(0, "vfio-pci did not take %s (is its module there?)",
-			  quote(addr));
+		msg_error(
+		    0,
+		    "vfio-pci did not take %s (see dmesg; is there an IOMMU?)",
+		    quote(addr));
 		return 1;
 	}
 	if (!*group) {
@@ -95,9 +97,17 @@ int cmd_bind(struct session *s, const struct args *args)
 {
 	const char *addr = args->argv[0];
 
-	if (check(addr) < 0 || move(addr, "vfio-pci") < 0)
+	if (check(addr) < 0)
 		return 1;
-	return say_group(addr);
+	if (access(PCI "/drivers/vfio-pci", F_OK) < 0) {
+		msg_error(0, "the kernel's module vfio-pci is not loaded");
+		return 1;
+	}
+	if (move(addr, "vfio-pci") == 0 && say_group(addr) == 0)
+		return 0;
+	/* As it was. */
+	move(addr, "\n");
+	return 1;
 }
 
 int cmd_unbind(struct session *s, const struct args *args)
@@ -108,7 +118,8 @@ int cmd_unbind(struct session *s, const struct args *args)
 	if (check(addr) < 0)
 		return 1;
 	link_name(addr, "driver", driver, sizeof(driver));
-	if (strcmp(driver, "vfio-pci") != 0) {
+	/* One that nobody has was left by a failure. */
+	if (*driver && strcmp(driver, "vfio-pci") != 0) {
 		msg_error(0, "vfio-pci does not have %s", quote(addr));
 		return 1;
 	}

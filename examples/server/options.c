@@ -105,7 +105,8 @@ static const char help_text[] =
     "  --queue-size N          entries of a queue, a power of two, where the\n"
     "                          device decides (default 1024)\n"
     "  --packed                offer packed virtqueues\n"
-    "  --in-order              offer to answer in the order of the requests\n"
+    "  --in-order              offer to answer in the order of the requests;\n"
+    "                          nobody can wait for a lock then (ENOLCK)\n"
     "  --ring-reset            offer to reset a single queue\n"
     "  --thread-pool-size N    threads that share the work of a device's\n"
     "                          queues; 0: each queue's own thread does "
@@ -248,7 +249,8 @@ static int add_socket(struct options *o, const char *path, int fd)
 		return -EINVAL;
 	}
 	if (o->socket_cnt && !path != !o->sockets[0].path) {
-		log_err("--socket-path and --fd exclude each other");
+		log_err(
+		    "--fd and --socket-path or --listen exclude each other");
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < o->socket_cnt; i++) {
