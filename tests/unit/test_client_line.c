@@ -67,6 +67,8 @@ static void idle_queue_sleeps(void **state)
 	fix_start(f);
 	fix_getattr(f, &out);
 	fix_pop(f, 1);
+	/* A look is due when there is nothing to look for any more. */
+	assert_int_equal(virtiofs_cliq_arm(f->q), 0);
 	liar_reply(&f->l, &f->req, 0, &out, sizeof(out));
 	assert_int_equal(virtiofs_cliq_reap(f->q, &res, 1), 1);
 	assert_int_equal(virtiofs_cliq_arm(f->q), 0);
