@@ -100,6 +100,7 @@ static void call_returns(void **state)
 /* A forget that waits for room goes out though hiprio is not heard. */
 static void hiprio_is_looked_at(void **state)
 {
+	struct virtiofs_queue_stats s = {.size = sizeof(s)};
 	struct fix *f = *state;
 	unsigned sent = 0;
 
@@ -117,6 +118,10 @@ static void hiprio_is_looked_at(void **state)
 		virtiofs_client_dispatch(f->c);
 	}
 	assert_int_equal(f->req.in.opcode, FUSE_BATCH_FORGET);
+	/* Nobody called. */
+	assert_int_equal(virtiofs_client_stats(f->c, VIRTIOFS_QUEUE_HIPRIO, &s),
+			 0);
+	assert_int_equal(s.calls, 0);
 }
 
 int main(void)

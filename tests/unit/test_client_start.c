@@ -377,6 +377,26 @@ static void first_request_is_init_and_others_wait(void **state)
 	assert_int_equal(virtiofs_client_start(f->c, NULL), -EAGAIN);
 }
 
+/* A forget that comes while the start is under way. */
+static void hiprio_waits_for_driver_ok(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(virtiofs_client_new(&f->c, &f->l.t, &f->opts), 0);
+	f->l.fail_op = LIAR_START_QUEUE;
+	f->l.fail_r = -EAGAIN;
+	assert_int_equal(virtiofs_client_start(f->c, NULL), -EAGAIN);
+	assert_int_equal(virtiofs_client_forget(f->c, 5, 1), -ENOTCONN);
+	f->l.fail_op = LIAR_NONE;
+	assert_int_equal(start(f), 0);
+	assert_int_equal(f->l.early_kicks, 0);
+	assert_int_equal(f->l.early_idx[0], 0);
+	/* No node of this session's. */
+	assert_int_equal(liar_pop(&f->l, 0, &req), 0);
+	assert_int_equal(virtiofs_client_forget(f->c, 6, 1), 0);
+	assert_int_equal(liar_pop(&f->l, 0, &req), 1);
+}
+
 /* The negotiated numbers. covers: FUSE-BTH-01, FUSE-DRV-03, FUSE-BTH-09 */
 static void init_takes_the_smaller_of_both(void **state)
 {
@@ -488,6 +508,7 @@ int main(void)
 	    T(options_of_another_size),
 	    cmocka_unit_test(uses_as_many_queues_as_both_have),
 	    T(first_request_is_init_and_others_wait),
+	    T(hiprio_waits_for_driver_ok),
 	    T(init_takes_the_smaller_of_both),
 	    T(flags_nobody_asked_for_are_ignored),
 	    T(raw_init_is_the_callers),

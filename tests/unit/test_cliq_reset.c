@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/evfd.h"
 #include "liarfix.h"
@@ -209,6 +210,27 @@ static void nonblocking_reset_goes_on_by_dispatch(void **state)
 	works(f);
 }
 
+/* The device heard nothing of it, whatever kind of bell that was. */
+static void what_was_pushed_meanwhile_is_kicked(void **state)
+{
+	struct fix *f = *state;
+	struct fuse_attr_out out;
+	int kick;
+
+	fix_start(f);
+	kick = dup(f->l.q[1].setup.kick_fd);
+	f->l.fail_op = LIAR_START_QUEUE;
+	f->l.fail_r = -EAGAIN;
+	assert_int_equal(virtiofs_cliq_reset(f->q), -EAGAIN);
+	fix_getattr(f, &out);
+	vtfs_evfd_drain(kick);
+	f->l.fail_op = LIAR_NONE;
+	assert_int_equal(virtiofs_cliq_reset(f->q), 0);
+	assert_true(is_readable(kick));
+	fix_pop(f, 1);
+	close(kick);
+}
+
 static void resets_of_two_queues_take_turns(void **state)
 {
 	struct fix *f = *state;
@@ -278,6 +300,7 @@ int main(void)
 	    T(device_that_does_not_let_go_is_lost),
 	    T(lost_client_does_not_listen_to_its_transport),
 	    T(nonblocking_reset_goes_on_by_dispatch),
+	    T(what_was_pushed_meanwhile_is_kicked),
 	    T(resets_of_two_queues_take_turns),
 	    T(mapping_waits_for_a_reset_that_is_under_way),
 	    T(feature_that_was_not_negotiated),
