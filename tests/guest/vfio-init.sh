@@ -2,29 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The first process of a guest with an IOMMU, for tests/guest/vfio: no mount,
 # but virtiofs-client on the function itself. VT_RINGS says how, and VT_PHYS if
-# the device takes the machine's own addresses; each line that the host acts on
-# begins with GUEST.
-B=/bin/busybox
-end() {
-	echo "GUEST $*"
-	$B sync
-	$B sleep 0.1
-	$B poweroff -f
-	while :; do $B sleep 1; done
-}
-
-$B mount -t proc proc /proc
-$B mount -t sysfs sys /sys
-$B mount -t devtmpfs dev /dev
-$B mount -t tmpfs tmp /tmp
-for m in $($B cat /modules/order); do
-	case $m in
-	vfio_iommu_type1.ko) more=allow_unsafe_interrupts=1 ;;
-	*) more= ;;
-	esac
-	$B insmod "/modules/$m" $more || end "not ok: insmod $m"
-done
-echo "GUEST Linux $($B uname -r)"
+# the device takes the machine's own addresses.
+. /vfio-common.sh
+mount_all
+insert irqbypass iommufd vfio vfio_iommu_type1:allow_unsafe_interrupts=1 vfio-pci-core vfio-pci
 
 fn=
 for d in /sys/bus/pci/devices/*; do
@@ -32,19 +13,7 @@ for d in /sys/bus/pci/devices/*; do
 done
 [ -n "$fn" ] || end "not ok: no virtio-fs function"
 
-# Mistakes first: each has to say what is wrong.
-says() {
-	want=$1
-	shift
-	said=$("$@" 2>&1) && end "not ok: $* did not fail"
-	case $said in
-	*"$want"*) echo "GUEST ok: $want" ;;
-	*) end "not ok: expected '$want': $said" ;;
-	esac
-}
-was=$($B readlink "/sys/bus/pci/devices/$fn/driver")
-says "not vfio-pci; as root" virtiofs-client "vfio:$fn" info
-says "no such PCI function" virtiofs-client vfio:0000:77:00.0 info
+was=$(driver_of "$fn")
 bound=$(virtiofs-client bind "$fn") || end "not ok: bind"
 echo "GUEST $bound"
 if [ "$VT_PHYS" = 1 ]; then
@@ -87,6 +56,6 @@ for ring in $VT_RINGS; do
 done
 
 virtiofs-client unbind "$fn" || end "not ok: unbind"
-[ "$($B readlink "/sys/bus/pci/devices/$fn/driver")" = "$was" ] ||
+[ "$(driver_of "$fn")" = "$was" ] ||
 	end "not ok: the function is not with its own driver again"
 end "done $n runs"

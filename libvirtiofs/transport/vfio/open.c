@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From a PCI address to an open function. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,14 +14,14 @@
 #define DEVICES "/sys/bus/pci/devices"
 
 /* The last part of a symbolic link of the function, or -errno. */
-static int link_name(const struct vfio_fn *v, const char *name, char *ret,
+static int link_name(const char *address, const char *name, char *ret,
 		     size_t size)
 {
 	char path[128], to[256];
 	const char *last;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), DEVICES "/%s/%s", v->address, name);
+	snprintf(path, sizeof(path), DEVICES "/%.64s/%s", address, name);
 	n = readlink(path, to, sizeof(to) - 1);
 	if (n < 0)
 		return -errno;
@@ -33,7 +34,8 @@ static int link_name(const struct vfio_fn *v, const char *name, char *ret,
 	return 0;
 }
 
-static int check_driver(const struct vfio_fn *v)
+/* Without an IOMMU no driver of ours can have it: that first. */
+static int check_sysfs(const struct vfio_fn *v, char *group, size_t size)
 {
 	char path[128], driver[64];
 
@@ -41,7 +43,13 @@ static int check_driver(const struct vfio_fn *v)
 	if (access(path, F_OK) < 0)
 		return vtfs_fail(-ENODEV, "vfio:%s: no such PCI function",
 				 v->address);
-	if (link_name(v, "driver", driver, sizeof(driver)) < 0)
+	if (link_name(v->address, "iommu_group", group, size) < 0)
+		return vtfs_fail(-ENODEV,
+				 "vfio:%s: no IOMMU stands before it (is it "
+				 "on, in the firmware and by intel_iommu=on or "
+				 "the like?)",
+				 v->address);
+	if (link_name(v->address, "driver", driver, sizeof(driver)) < 0)
 		snprintf(driver, sizeof(driver), "no driver");
 	if (!strcmp(driver, "vfio-pci"))
 		return 0;
@@ -54,13 +62,10 @@ static int check_driver(const struct vfio_fn *v)
 static int open_group(struct vfio_fn *v)
 {
 	char name[64], path[96];
+	int r = check_sysfs(v, name, sizeof(name));
 
-	if (link_name(v, "iommu_group", name, sizeof(name)) < 0)
-		return vtfs_fail(-ENODEV,
-				 "vfio:%s: no IOMMU stands before it (is it "
-				 "on, in the firmware and by intel_iommu=on or "
-				 "the like?)",
-				 v->address);
+	if (r < 0)
+		return r;
 	snprintf(path, sizeof(path), "/dev/vfio/%s", name);
 	v->group = open(path, O_RDWR | O_CLOEXEC);
 	if (v->group >= 0)
@@ -80,20 +85,44 @@ static int open_group(struct vfio_fn *v)
 			 v->address, name);
 }
 
+/* Whose driver keeps the group from us? Bridges' does not. */
+static int not_viable(const struct vfio_fn *v)
+{
+	char path[128], driver[64] = "", other[64] = "another";
+	const struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), DEVICES "/%s/iommu_group/devices",
+		 v->address);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		if (!strchr(e->d_name, ':') ||
+		    link_name(e->d_name, "driver", driver, sizeof(driver)) < 0)
+			continue;
+		if (strcmp(driver, "vfio-pci") && strcmp(driver, "pcieport") &&
+		    strcmp(driver, "pci-stub")) {
+			snprintf(other, sizeof(other), "%.63s", e->d_name);
+			break;
+		}
+		*driver = 0;
+	}
+	if (d)
+		closedir(d);
+	return vtfs_fail(-EPERM,
+			 "vfio:%s: its IOMMU group can't be used while %s of "
+			 "the same group is with %s: bind that to vfio-pci "
+			 "too, or to no driver",
+			 v->address, other,
+			 *driver ? driver : "a driver of its own");
+}
+
 static int check_group(const struct vfio_fn *v)
 {
 	struct vfio_group_status s = {.argsz = sizeof(s)};
 
 	if (ioctl(v->group, VFIO_GROUP_GET_STATUS, &s) < 0)
 		return vtfs_fail_sys(-errno, "vfio:%s: group", v->address);
-	if (!(s.flags & VFIO_GROUP_FLAGS_VIABLE))
-		return vtfs_fail(-EPERM,
-				 "vfio:%s: its group is not viable: bind every "
-				 "function in " DEVICES
-				 "/%s/iommu_group/devices to vfio-pci, or to "
-				 "no driver",
-				 v->address, v->address);
-	return 0;
+	return s.flags & VFIO_GROUP_FLAGS_VIABLE ? 0 : not_viable(v);
 }
 
 static int open_container(struct vfio_fn *v)
@@ -218,10 +247,8 @@ static int open_device(struct vfio_fn *v)
 
 int vtfs_vfio_attach(struct vfio_fn *v)
 {
-	int r = check_driver(v);
+	int r = open_group(v);
 
-	if (r >= 0)
-		r = open_group(v);
 	if (r >= 0)
 		r = check_group(v);
 	if (r >= 0)
