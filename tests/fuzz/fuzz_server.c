@@ -30,8 +30,9 @@
 #define FRAME_LEN 0x700u
 #define ROOM_AT	  0x800u
 /* Who waits for a lock is answered by another thread, at any time: the place of
- * such a request is used once. */
-#define WAITS	 12u
+ * such a request is used once, and so are the descriptors of its queue. */
+#define WAITS	 (GUEST_NUM / 2)
+#define WAIT_VQ	 2u
 #define WAIT_LEN 0x200u
 #define FILE_MAX (1u << 20) /* bytes, for all that the guest writes */
 
@@ -72,9 +73,13 @@ static void post(struct fuzz *f, const struct vtfs_fuse_op *op, uint64_t addr,
 	    {addr, len, 0},
 	    {addr + room_at, room_len, VTFS_DESC_F_WRITE},
 	};
+	unsigned vq = 1;
 
-	guest_post(&f->g, op->flags & VTFS_FUSE_HIPRIO ? 0 : 1, d,
-		   room_len ? 2 : 1, 0);
+	if (op->flags & VTFS_FUSE_HIPRIO)
+		vq = 0;
+	else if (op->flags & VTFS_FUSE_WAITS)
+		vq = WAIT_VQ;
+	guest_post(&f->g, vq, d, room_len ? 2 : 1, 0);
 	guest_run(&f->g);
 	if (op->opcode != FUSE_DESTROY)
 		return;

@@ -41,14 +41,23 @@ static void map_page(struct guest *g, unsigned page, uint8_t access)
 	give_table(g, access == gone.access ? NULL : &gone);
 }
 
+/* What is not there can't be mapped: it would be missed for ever. */
 static void map_missed(struct guest *g)
 {
-	for (unsigned i = 0; i < GUEST_PAGES && g->missed.len; i++)
-		if (vtfs_range_overlap(guest_page_addr(i), GUEST_PAGE,
-				       g->missed.addr, g->missed.len))
-			g->access[i] |= (uint8_t)g->missed.access;
+	bool there = true;
+
+	for (unsigned i = 0; i < GUEST_PAGES && g->missed.len; i++) {
+		if (!vtfs_range_overlap(guest_page_addr(i), GUEST_PAGE,
+					g->missed.addr, g->missed.len))
+			continue;
+		g->access[i] |= (uint8_t)g->missed.access;
+		there &= guest_has_page(g, i);
+	}
+	if (there)
+		give_table(g, NULL);
+	else
+		g->sink->ops->absent(g->sink, &g->missed);
 	g->missed.len = 0;
-	give_table(g, NULL);
 }
 
 static void flush(struct guest *g)

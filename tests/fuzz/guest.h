@@ -112,6 +112,8 @@ uint64_t guest_page_addr(unsigned page);
 void guest_mem_init(void);
 void guest_mem_fini(void);
 void guest_mem_more(struct guest *g, bool more);
+/* Of those that an IOMMU maps: is its memory in the table? */
+bool guest_has_page(const struct guest *g, unsigned page);
 struct vtfs_table *guest_mem_table(const struct guest *g);
 
 struct guest_desc {

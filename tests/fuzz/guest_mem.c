@@ -80,7 +80,7 @@ static unsigned get_maps(const struct guest *g, struct vtfs_map *maps)
 	unsigned cnt = 0;
 
 	for (unsigned i = 0; i < GUEST_PAGES; i++)
-		if (g->access[i] && (g->more || page_region(i) != REGION_MORE))
+		if (g->access[i] && guest_has_page(g, i))
 			maps[cnt++] = (struct vtfs_map){
 			    .addr = guest_page_addr(i),
 			    .len = GUEST_PAGE,
@@ -120,6 +120,11 @@ struct vtfs_table *guest_mem_table(const struct guest *g)
 }
 
 /* ---- bytes ---- */
+
+bool guest_has_page(const struct guest *g, unsigned page)
+{
+	return g->more || page_region(page) != REGION_MORE;
+}
 
 static bool is_there(const struct guest *g, unsigned region)
 {
