@@ -228,6 +228,8 @@ static int op_map(struct virtiofs_transport *t,
 	l->region_at[i] = LIAR_PEER_ADDR + i * 0x100000000ULL;
 	if (l->same_addrs)
 		l->region_at[i] = (uintptr_t)region->addr;
+	if (l->map_at)
+		l->region_at[i] = l->map_at;
 	l->region_live[i] = true;
 	l->region_cnt++;
 	*ret = l->region_at[i];

@@ -52,6 +52,7 @@ struct liar {
 	uint64_t region_at[32];
 	bool region_live[32];
 	bool same_addrs; /* it sees memory where the client does */
+	uint64_t map_at; /* or where the next piece is; 0: anywhere */
 	struct vtfs_table *table;
 	struct liar_queue q[LIAR_QUEUES];
 	uint64_t early_kicks;		 /* notifications before DRIVER_OK */

@@ -16,7 +16,9 @@
 #include "transport/vfio/client.h"
 
 #define HUGE	  (2u << 20)
-#define HUGE_MAX  512u /* pages looked at for some that are side by side */
+#define HUGE_MAX  512u	/* pages looked at for some that are side by side */
+#define INFO_LEN  4096u /* of the IOMMU's info, at first */
+#define INFO_MAX  (1u << 20)
 #define IOVA_LOW  0x100000ULL
 #define MSI_FIRST 0xfee00000ULL /* of an IOMMU that doesn't tell: x86 */
 #define MSI_LAST  0xfeefffffULL
@@ -57,7 +59,8 @@ static void take_caps(struct vfio_fn *v, const char *info, size_t size,
 	struct vfio_info_cap_header h;
 
 	for (unsigned n = 0; at && n < 16; n++) {
-		if (at > size - sizeof(h))
+		if (at < sizeof(struct vfio_iommu_type1_info) ||
+		    at > size - sizeof(h))
 			return;
 		memcpy(&h, info + at, sizeof(h));
 		if (h.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
@@ -71,27 +74,61 @@ static void take_caps(struct vfio_fn *v, const char *info, size_t size,
 	}
 }
 
-int vtfs_vfio_iommu_info(struct vfio_fn *v)
+/* *ret is freed by the caller. The kernel tells how long it would be. */
+static int get_info(const struct vfio_fn *v, uint32_t size,
+		    struct vfio_iommu_type1_info **ret)
 {
-	union {
-		struct vfio_iommu_type1_info info;
-		char bytes[4096];
-	} u = {.info = {.argsz = sizeof(u)}};
+	struct vfio_iommu_type1_info *info = calloc(1, size);
+	int r;
 
-	if (ioctl(v->container, VFIO_IOMMU_GET_INFO, &u) < 0)
-		return vtfs_fail_sys(-errno, "vfio:%s: the IOMMU's info",
-				     v->address);
+	if (!info)
+		return vtfs_fail(-ENOMEM, "vfio:%s", v->address);
+	info->argsz = size;
+	r = ioctl(v->container, VFIO_IOMMU_GET_INFO, info);
+	if (r >= 0) {
+		*ret = info;
+		return 0;
+	}
+	r = vtfs_fail_sys(-errno, "vfio:%s: the IOMMU's info", v->address);
+	free(info);
+	return r;
+}
+
+static void take_info(struct vfio_fn *v,
+		      const struct vfio_iommu_type1_info *info, size_t size)
+{
 	v->range_cnt = 0;
 	v->maps_left = UINT32_MAX;
-	v->page = 4096;
-	if (u.info.flags & VFIO_IOMMU_INFO_PGSIZES && u.info.iova_pgsizes)
-		v->page = u.info.iova_pgsizes & -u.info.iova_pgsizes;
-	if (u.info.flags & VFIO_IOMMU_INFO_CAPS && u.info.argsz <= sizeof(u))
-		take_caps(v, u.bytes, sizeof(u), u.info.cap_offset);
+	v->page = VTFS_PAGE;
+	if (info->flags & VFIO_IOMMU_INFO_PGSIZES &&
+	    (info->iova_pgsizes & -info->iova_pgsizes) > v->page)
+		v->page = info->iova_pgsizes & -info->iova_pgsizes;
+	if (info->flags & VFIO_IOMMU_INFO_CAPS && info->argsz <= size)
+		take_caps(v, (const char *)info, size, info->cap_offset);
 	if (!v->range_cnt) {
 		add_range(v, 0, MSI_FIRST - 1);
 		add_range(v, MSI_LAST + 1, (1ULL << 39) - 1);
 	}
+}
+
+int vtfs_vfio_iommu_info(struct vfio_fn *v)
+{
+	struct vfio_iommu_type1_info *info;
+	uint32_t size = INFO_LEN, more;
+	int r = get_info(v, size, &info);
+
+	if (r < 0)
+		return r;
+	more = info->argsz;
+	if (more > size && more <= INFO_MAX) {
+		free(info);
+		size = more;
+		r = get_info(v, size, &info);
+	}
+	if (r < 0)
+		return r;
+	take_info(v, info, size);
+	free(info);
 	return 0;
 }
 

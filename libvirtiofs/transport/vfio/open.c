@@ -11,7 +11,8 @@
 #include "base/error.h"
 #include "transport/vfio/client.h"
 
-#define DEVICES "/sys/bus/pci/devices"
+#define DEVICES	 "/sys/bus/pci/devices"
+#define CAPS_MAX 16u /* in a chain */
 
 /* The last part of a symbolic link of the function, or -errno. */
 static int link_name(const char *address, const char *name, char *ret,
@@ -196,11 +197,17 @@ static int take_region(struct vfio_fn *v, unsigned index)
 	r->mmap_off = 0;
 	r->mmap_len = r->len;
 	at = u.info.flags & VFIO_REGION_INFO_FLAG_CAPS ? u.info.cap_offset : 0;
-	for (unsigned n = 0; at && n < 16; n++) {
+	/* It may be sparse, and where nobody knows: nothing of it. */
+	if (u.info.flags & VFIO_REGION_INFO_FLAG_CAPS &&
+	    u.info.argsz > sizeof(u))
+		at = UINT32_MAX;
+	for (unsigned n = 0; at; n++) {
 		struct vfio_info_cap_header h;
 
-		if (at > sizeof(u) - sizeof(h) || u.info.argsz > sizeof(u))
+		if (n == CAPS_MAX || at > sizeof(u) - sizeof(h)) {
+			r->mmap = false;
 			break;
+		}
 		memcpy(&h, u.bytes + at, sizeof(h));
 		if (h.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP)
 			take_sparse(r, u.bytes + at, sizeof(u) - at);
