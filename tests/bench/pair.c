@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Requests per second and CPU per request through a client and a device: reads
- * and lookups, over a transport of this process or against any server.
+ * and lookups, over any transport, on a device of our own or of any server.
  *
  * One measurement is --rounds rounds of --count requests, of which --depth are
  * in flight; what is printed are medians over the rounds. CPU is that of the
@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -18,27 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <virtiofs/virtiofs.h>
 
+#include "pair_opts.h"
 #include "server.h"
-
-#define LIST_MAX   16u
-#define ROUNDS_MAX 101u
-
-struct options {
-	const char *transports[LIST_MAX];
-	const char *ops[LIST_MAX];
-	unsigned depths[LIST_MAX];
-	unsigned transport_cnt, op_cnt, depth_cnt;
-	const char *file;
-	const char *tag;
-	unsigned size, count, rounds, queue_size;
-	pid_t pid;
-	bool busy, packed, json;
-};
 
 static double now(clockid_t clock)
 {
@@ -67,27 +52,97 @@ struct run {
 	bool packed; /* as negotiated */
 };
 
+/* ---- both ends, by URI ---- */
+
+static bool begins(const char *uri, const char *scheme)
+{
+	return !strncmp(uri, scheme, strlen(scheme));
+}
+
+/* The device that the client is to find: a device of our own there? */
+static const char *device_uri(const struct run *run)
+{
+	const char *uri = run->transport;
+
+	if (run->opt->client_only)
+		return NULL;
+	if (run->opt->device)
+		return run->opt->device;
+	if (begins(uri, "vhost-user:") || begins(uri, "vfio-user:"))
+		return uri;
+	return NULL;
+}
+
+/* A vDPA device has a client's end when somebody has put it on the bus and
+ * bound it. */
+static void wait_for_bus(const char *uri)
+{
+	const struct timespec nap = {.tv_nsec = 50000000};
+
+	if (!begins(uri, "vdpa:"))
+		return;
+	for (unsigned i = 0; access(uri + strlen("vdpa:"), F_OK) < 0; i++) {
+		if (i == 600)
+			die("nobody bound the device to vhost_vdpa within 30 "
+			    "seconds",
+			    -ETIMEDOUT);
+		nanosleep(&nap, NULL);
+	}
+}
+
+static struct virtiofs_transport *open_named(struct run *run)
+{
+	const char *device = device_uri(run);
+	struct virtiofs_transport *t;
+
+	if (device) {
+		if (virtiofs_transport_open_device(&t, device) < 0)
+			die(device, 0);
+		server_start(&run->server, t);
+		wait_for_bus(run->transport);
+	}
+	if (virtiofs_transport_open_client(&t, run->transport) < 0)
+		die(run->transport, 0);
+	return t;
+}
+
 static struct virtiofs_transport *open_pair(struct run *run)
 {
 	struct virtiofs_transport *d, *c;
-	int sv[2];
+	int sv[2], r;
 
+	if (run->opt->client_only)
+		return open_named(run);
 	if (!strcmp(run->transport, "inproc")) {
 		if (virtiofs_inproc_pair(&d, &c) < 0)
 			die("inproc", 0);
-	} else if (!strcmp(run->transport, "vhost-user")) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-			die("socketpair", -errno);
-		if (virtiofs_vhost_user_device_fd(&d, sv[0]) < 0 ||
-		    virtiofs_vhost_user_client_fd(&c, sv[1]) < 0)
-			die("vhost-user", 0);
-	} else {
-		if (virtiofs_transport_open_client(&c, run->transport) < 0)
-			die(run->transport, 0);
+		server_start(&run->server, d);
 		return c;
 	}
+	if (strcmp(run->transport, "vhost-user") &&
+	    strcmp(run->transport, "vfio-user"))
+		return open_named(run);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		die("socketpair", -errno);
+	if (!strcmp(run->transport, "vhost-user")) {
+		r = virtiofs_vhost_user_device_fd(&d, sv[0]);
+		if (r >= 0)
+			r = virtiofs_vhost_user_client_fd(&c, sv[1]);
+	} else {
+		r = virtiofs_vfio_user_device_fd(&d, sv[0]);
+		if (r >= 0)
+			r = virtiofs_vfio_user_client_fd(&c, sv[1]);
+	}
+	if (r < 0)
+		die(run->transport, 0);
 	server_start(&run->server, d);
 	return c;
+}
+
+/* Of a server that is not ours, in its root. */
+static const char *file_name(const struct run *run)
+{
+	return run->opt->file ? run->opt->file : "file";
 }
 
 static void find_clock(struct run *run)
@@ -104,13 +159,11 @@ static void find_clock(struct run *run)
 
 static void open_file(struct run *run)
 {
-	const char *name = run->server.dev ? "file" : run->opt->file;
+	const char *name = file_name(run);
 	struct fuse_entry_out e;
 	struct fuse_open_out o;
 	int r;
 
-	if (!name)
-		die("--file is missing", -EINVAL);
 	r = virtiofs_call_lookup(run->c, FUSE_ROOT_ID, name, &e);
 	if (r >= 0 && e.attr.size < run->opt->size)
 		die("the file is smaller than --size", -EINVAL);
@@ -178,7 +231,7 @@ static void run_end(struct run *run)
 /* Fill an op for place i; false: no slot. */
 static bool fill(struct run *run, unsigned i, unsigned nr)
 {
-	const char *name = run->server.dev ? "file" : run->opt->file;
+	const char *name = file_name(run);
 	struct virtiofs_op *op = virtiofs_cliq_get_op(run->q);
 	unsigned size = run->opt->size;
 
@@ -303,132 +356,6 @@ static void measure(struct run *run)
 	run_end(run);
 }
 
-/* ---- options ---- */
-
-static void usage(FILE *to)
-{
-	fputs("usage: pair [OPTION...] [URI...]\n"
-	      "Requests per second and CPU per request, client to device.\n"
-	      "Without URI: a device of its own, over inproc and vhost-user.\n"
-	      "  --op LIST         read,lookup (default: both)\n"
-	      "  --depth LIST      requests in flight, up to 1024 (1,32)\n"
-	      "  --size BYTES      of one read (4096)\n"
-	      "  --count N         requests in a round (20000)\n"
-	      "  --rounds N        rounds; medians are printed (5)\n"
-	      "  --queue-size N    descriptors of the ring (128)\n"
-	      "  --packed          packed rings, if the device has them\n"
-	      "  --busy            never sleep, look for replies all the time\n"
-	      "  --file NAME       with URI: in its root, to be read\n"
-	      "  --tag TAG         with URI: for devices that tell none\n"
-	      "  --pid PID         with URI: the server, for its CPU time\n"
-	      "  --json            not CSV\n"
-	      "  --help\n"
-	      "CSV: transport,op,layout,depth,bytes,per_second,ns,"
-	      "client_cpu_ns,server_cpu_ns\n",
-	      to);
-}
-
-static unsigned number(const char *s, unsigned most)
-{
-	char *end;
-	unsigned long n = strtoul(s, &end, 10);
-
-	if (*s < '0' || *s > '9' || *end || !n || n > most) {
-		fprintf(stderr, "pair: '%s' is not 1 to %u\n", s, most);
-		exit(1);
-	}
-	return (unsigned)n;
-}
-
-static void take_depths(struct options *o, char *list)
-{
-	char *save, *s;
-
-	o->depth_cnt = 0;
-	for (s = strtok_r(list, ",", &save); s && o->depth_cnt < LIST_MAX;
-	     s = strtok_r(NULL, ",", &save))
-		o->depths[o->depth_cnt++] = number(s, 1024);
-}
-
-static void take_ops(struct options *o, char *list)
-{
-	char *save, *s;
-
-	o->op_cnt = 0;
-	for (s = strtok_r(list, ",", &save); s && o->op_cnt < LIST_MAX;
-	     s = strtok_r(NULL, ",", &save)) {
-		if (strcmp(s, "read") && strcmp(s, "lookup"))
-			die(s, -EINVAL);
-		o->ops[o->op_cnt++] = s;
-	}
-}
-
-static void take_option(struct options *o, int opt)
-{
-	switch (opt) {
-	case 'o':
-		take_ops(o, optarg);
-		return;
-	case 'd':
-		take_depths(o, optarg);
-		return;
-	case 's':
-		o->size = number(optarg, FILE_BYTES);
-		return;
-	case 'n':
-		o->count = number(optarg, 1u << 30);
-		return;
-	case 'r':
-		o->rounds = number(optarg, ROUNDS_MAX);
-		return;
-	case 'q':
-		o->queue_size = number(optarg, 32768);
-		return;
-	case 'f':
-		o->file = optarg;
-		return;
-	case 't':
-		o->tag = optarg;
-		return;
-	case 'P':
-		o->pid = (pid_t)number(optarg, INT32_MAX);
-		return;
-	case 'h':
-		usage(stdout);
-		exit(0);
-	case '?':
-		usage(stderr);
-		exit(1);
-	}
-}
-
-static void take_options(struct options *o, int argc, char **argv)
-{
-	static int busy, packed, json;
-	static const struct option longs[] = {
-	    {"op", 1, NULL, 'o'},      {"depth", 1, NULL, 'd'},
-	    {"size", 1, NULL, 's'},    {"count", 1, NULL, 'n'},
-	    {"rounds", 1, NULL, 'r'},  {"queue-size", 1, NULL, 'q'},
-	    {"packed", 0, &packed, 1}, {"busy", 0, &busy, 1},
-	    {"file", 1, NULL, 'f'},    {"tag", 1, NULL, 't'},
-	    {"pid", 1, NULL, 'P'},     {"json", 0, &json, 1},
-	    {"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
-	};
-	int opt;
-
-	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1)
-		take_option(o, opt);
-	while (optind < argc && o->transport_cnt < LIST_MAX)
-		o->transports[o->transport_cnt++] = argv[optind++];
-	if (!o->transport_cnt) {
-		o->transports[o->transport_cnt++] = "inproc";
-		o->transports[o->transport_cnt++] = "vhost-user";
-	}
-	o->busy = busy;
-	o->packed = packed;
-	o->json = json;
-}
-
 static void measure_all(const struct options *o, const char *transport)
 {
 	for (unsigned k = 0; k < o->op_cnt; k++) {
@@ -445,14 +372,7 @@ static void measure_all(const struct options *o, const char *transport)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.ops = {"read", "lookup"},
-			    .op_cnt = 2,
-			    .depths = {1, 32},
-			    .depth_cnt = 2,
-			    .size = 4096,
-			    .count = 20000,
-			    .rounds = 5,
-			    .queue_size = 128};
+	struct options o;
 
 	take_options(&o, argc, argv);
 	if (o.json)
