@@ -55,6 +55,13 @@ for ring in $VT_RINGS; do
 	done
 done
 
+# The benchmark runs over it; nothing of it is judged.
+set -- --count 50 --rounds 1 --op read --depth 1,8 --file bench
+[ "$VT_RINGS" = split ] || set -- --packed "$@"
+bench=$(pair "$@" "vfio:$fn" 2>&1) || end "not ok: pair: $bench"
+[ "$(echo "$bench" | $B grep -c "^vfio:.*,read,$VT_RINGS,")" = 2 ] || end "not ok: pair: $bench"
+echo "$bench" | $B sed -n 's/^vfio:/GUEST bench &/p'
+
 virtiofs-client unbind "$fn" || end "not ok: unbind"
 [ "$(driver_of "$fn")" = "$was" ] ||
 	end "not ok: the function is not with its own driver again"
