@@ -1,112 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What "vdpa dev add name NAME mgmtdev vduse" and "vdpa dev del NAME" do
- * (iproute2), in a program that a guest without libraries can run. */
-#include <errno.h>
-#include <linux/genetlink.h>
-#include <linux/netlink.h>
-#include <linux/vdpa.h>
-#include <stdint.h>
+/* vdpa-bus.h as a program that a guest without libraries can run. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-struct message {
-	struct nlmsghdr head;
-	struct genlmsghdr gen;
-	unsigned char attrs[512];
-};
-
-static void begin(struct message *m, uint16_t type, uint8_t cmd)
-{
-	memset(m, 0, sizeof(*m));
-	m->head.nlmsg_type = type;
-	m->head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	m->head.nlmsg_len = NLMSG_LENGTH(GENL_HDRLEN);
-	m->gen.cmd = cmd;
-	m->gen.version = 1;
-}
-
-static void add_string(struct message *m, uint16_t type, const char *s)
-{
-	struct nlattr *a = (void *)((char *)m + m->head.nlmsg_len);
-	size_t len = strlen(s) + 1;
-
-	a->nla_type = type;
-	a->nla_len = (uint16_t)(NLA_HDRLEN + len);
-	memcpy((char *)a + NLA_HDRLEN, s, len);
-	m->head.nlmsg_len += NLA_ALIGN(a->nla_len);
-}
-
-/* The kernel's error of an answer; 0 also for one that is none. */
-static int error_of(const struct nlmsghdr *h)
-{
-	const struct nlmsgerr *e = NLMSG_DATA(h);
-
-	return h->nlmsg_type == NLMSG_ERROR ? e->error : 0;
-}
-
-/* The number of the family, out of the answer to GETFAMILY. */
-static int family_of(const struct nlmsghdr *h)
-{
-	const char *p = (const char *)h + NLMSG_LENGTH(GENL_HDRLEN);
-	const char *end = (const char *)h + h->nlmsg_len;
-
-	while (p + NLA_HDRLEN <= end) {
-		const struct nlattr *a = (const void *)p;
-
-		if (a->nla_type == CTRL_ATTR_FAMILY_ID)
-			return *(const uint16_t *)(p + NLA_HDRLEN);
-		p += NLA_ALIGN(a->nla_len);
-	}
-	return -ENOENT;
-}
-
-/* Send m and wait for its end; the first answer's family if one is wanted. */
-static int talk(int sock, struct message *m, int want_family)
-{
-	_Alignas(8) char buf[8192];
-	int family = 0;
-
-	if (send(sock, m, m->head.nlmsg_len, 0) < 0)
-		return -errno;
-	for (;;) {
-		ssize_t n = recv(sock, buf, sizeof(buf), 0);
-		struct nlmsghdr *h = (void *)buf;
-
-		if (n < 0)
-			return -errno;
-		for (; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
-			if (h->nlmsg_type == NLMSG_ERROR)
-				return error_of(h) ? error_of(h) : family;
-			if (want_family)
-				family = family_of(h);
-		}
-	}
-}
+#include "vdpa-bus.h"
 
 int main(int argc, char **argv)
 {
-	struct message m;
-	int sock, r;
+	int r;
 
 	if (argc != 3 || (strcmp(argv[1], "add") && strcmp(argv[1], "del"))) {
 		fprintf(stderr, "usage: vdpa-dev add|del NAME\n");
 		return 1;
 	}
-	sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
-	begin(&m, GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
-	add_string(&m, CTRL_ATTR_FAMILY_NAME, VDPA_GENL_NAME);
-	r = talk(sock, &m, 1);
-	if (r > 0) {
-		begin(&m, (uint16_t)r,
-		      argv[1][0] == 'a' ? VDPA_CMD_DEV_NEW : VDPA_CMD_DEV_DEL);
-		add_string(&m, VDPA_ATTR_DEV_NAME, argv[2]);
-		if (argv[1][0] == 'a')
-			add_string(&m, VDPA_ATTR_MGMTDEV_DEV_NAME, "vduse");
-		r = talk(sock, &m, 0);
-	}
-	close(sock);
+	r = vdpa_bus(argv[1][0] == 'a' ? VDPA_BUS_ADD : VDPA_BUS_DEL, argv[2]);
 	if (r < 0)
 		fprintf(stderr, "vdpa-dev %s %s: %s\n", argv[1], argv[2],
 			strerror(-r));

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The first process of tests/guest/vdpa's guest: virtiofs-server and everybody
-# who uses it are in here. For split and packed rings: the kernel's own driver
+# who uses it are in here. The pair tests run over the bus, and the benchmark,
+# both ends by URI. Then, for split and packed rings: the kernel's own driver
 # mounts a VDUSE device, works on it, and outlives the server's death; then the
 # same device is bound to vhost_vdpa, and virtiofs-client copies trees over it.
-# Each line that the host acts on begins with GUEST or WORK.
+# Each line that the host acts on begins with GUEST or WORK. FULL, of the
+# kernel's command line, is 1 for all of the work.
 
 B=/bin/busybox
 M=/mnt/fs
@@ -18,7 +20,7 @@ end() {
 	while :; do $B sleep 1; done
 }
 
-step() { echo "GUEST step $ring: $*"; }
+step() { echo "GUEST step${ring:+ $ring}: $*"; }
 
 # within SECONDS WHAT COMMAND...: until it is true.
 within() {
@@ -181,12 +183,51 @@ our_client() {
 	sums /mnt/src/back-$ring | $B cmp - /mnt/sums || end "not ok: $ring: what was put differs"
 	echo "GUEST $($B wc -l </mnt/sums) files got and put over vdpa, checksums equal"
 	$B rm -rf /mnt/copies
+	# The benchmark on a server that runs already.
+	bench $options --file bench $uri
 	# Who is killed amid its work leaves a device for the next.
-	/bin/virtiofs-client $options $uri cat /in/blob >/dev/null 2>&1 &
+	/bin/virtiofs-client $options $uri cat $($B yes /in/blob | $B head -n 100) >/dev/null 2>&1 &
 	$B sleep 0.2
-	$B kill -9 $!
+	$B kill -9 $! || end "not ok: $ring: virtiofs-client ended before it was killed"
 	wait $! 2>/dev/null
 	client "$options" ls /
+}
+
+# bench ARGUMENT...: two measurements, of which nothing is judged.
+bench() {
+	/bin/pair --count 50 --rounds 1 --op read --depth 1,8 "$@" >/mnt/bench.log 2>&1 ||
+		end "not ok: pair $*: $($B tail -n 1 /mnt/bench.log)"
+	[ "$($B grep -c ",read,$layout," /mnt/bench.log)" = 2 ] || end "not ok: pair $*: too few lines"
+	$B sed -n 's/^vdpa:/GUEST bench vdpa:/p' /mnt/bench.log
+}
+
+# Both ends by URI: pair makes the device, we put it on the bus.
+bench_by_uri() {
+	layout=split
+	bench --device vduse:bench $uri &
+	bench=$!
+	within 30 "pair makes no device" there /dev/vduse/bench
+	echo 0 >/sys/bus/vdpa/drivers_autoprobe
+	/bin/vdpa-dev add bench || end "not ok: vdpa-dev add"
+	echo bench >/sys/bus/vdpa/drivers/vhost_vdpa/bind
+	wait $bench
+	/bin/vdpa-dev del bench || end "not ok: vdpa-dev del"
+	echo 1 >/sys/bus/vdpa/drivers_autoprobe
+}
+
+# Both ends in one program; without FULL over four combinations, not 16.
+pair_tests() {
+	[ $FULL = 1 ] || export VIRTIOFS_TEST_FEW=1
+	for t in session batches in_order notify; do
+		for ring in split packed; do
+			/bin/test_$t vdpa $ring >/mnt/pair.log 2>&1 || {
+				$B grep -v -E ' (RUN|OK) ' /mnt/pair.log | $B sed 's/^/LOG /'
+				end "not ok: test_$t vdpa $ring"
+			}
+			echo "GUEST pair $t $ring:" $($B sed -n 's/^\[  PASSED  \] //p; s/^\[  SKIPPED \] test_/not here: /p' /mnt/pair.log |
+				$B sort -u)
+		done
+	done
 }
 
 the_end() {
@@ -204,6 +245,7 @@ one_ring() {
 	ring=$1
 	server_options=$2
 	full=$4
+	layout=$1
 	: >/mnt/server.log
 	starts=0
 	start_server
@@ -221,12 +263,25 @@ $B mount -t tmpfs -o size=1500M tmpfs /mnt
 $B mkdir -p $M /mnt/src
 echo "GUEST Linux $($B uname -r)"
 load_modules
+FULL=${FULL:-0}
+pair_tests
+ring=
+bench_by_uri
+step "what is served"
 /bin/guest-work make /mnt/src
-$B mkdir /mnt/src/tree
-for i in $($B seq 1 200); do
-	$B mkdir -p /mnt/src/tree/$((i % 7))/$((i % 3))
-	$B dd if=/mnt/src/in/blob of=/mnt/src/tree/$((i % 7))/$((i % 3))/$i bs=4001 count=$((i % 50)) skip=$i 2>/dev/null
+# All bytes go through pages of the kernel's and an emulated processor.
+[ $FULL = 1 ] || {
+	$B dd if=/mnt/src/in/blob of=/mnt/blob bs=1M count=6 2>/dev/null
+	$B mv /mnt/blob /mnt/src/in/blob
+}
+$B dd if=/mnt/src/in/blob of=/mnt/src/bench bs=1M count=2 2>/dev/null
+# Thrice the same 40 files: each program that starts takes its time here.
+$B mkdir -p /mnt/src/tree/0/0 /mnt/src/tree/0/1 /mnt/src/tree/0/2
+for i in $($B seq 1 40); do
+	$B dd if=/mnt/src/bench of=/mnt/src/tree/0/$((i % 3))/$i bs=4001 count=$((i * i % 50)) skip=$i 2>/dev/null
 done
-one_ring split --sandbox=none 0 ${FULL:-0} # of the kernel's command line
+$B cp -a /mnt/src/tree/0 /mnt/src/tree/1
+$B cp -a /mnt/src/tree/0 /mnt/src/tree/2
+one_ring split --sandbox=none 0 $FULL
 one_ring packed "--packed --sandbox=chroot" 1 0
 end "done vdpa"

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "bus.h"
 #include "combo.h"
 #include "leaks.h"
 #include "transport/vhost_user/client.h"
@@ -43,6 +44,12 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 {
 	int sv[2];
 
+	if (!strcmp(transport, "vdpa")) {
+		if (virtiofs_transport_open_device(d, BUS_DEVICE_URI) < 0 ||
+		    virtiofs_transport_open_client(c, BUS_CLIENT_URI) < 0)
+			fail_msg("vdpa: %s", virtiofs_last_error());
+		return;
+	}
 	if (!strcmp(transport, "inproc")) {
 		assert_int_equal(virtiofs_inproc_pair(d, c), 0);
 		return;
@@ -60,9 +67,22 @@ void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c)
 		vtfs_vhost_user_client_iommu(*c);
 }
 
+void join_ends(void)
+{
+	if (!strcmp(transport, "vdpa"))
+		bus_join();
+}
+
+bool hides_status(void)
+{
+	return !strcmp(transport, "vdpa");
+}
+
 uint64_t own_features(void)
 {
-	return strcmp(transport, "vfio-user") ? 0 : VTFS_F_ACCESS_PLATFORM;
+	if (!strcmp(transport, "vfio-user") || !strcmp(transport, "vdpa"))
+		return VTFS_F_ACCESS_PLATFORM;
+	return 0;
 }
 
 void spoil_ring(struct vtfs_vq *vq)
@@ -101,7 +121,9 @@ void fix_start(struct fix *f, const struct combo *co, unsigned queues)
 	memset(f, 0, sizeof(*f));
 	make_pair(&d, &c);
 	f->m = memfs_start(d, &dopts);
-	assert_non_null(f->m);
+	if (!f->m)
+		fail_msg("device: %s", virtiofs_last_error());
+	join_ends();
 	assert_int_equal(virtiofs_client_new(&f->c, c, &copts), 0);
 	if (virtiofs_client_start(f->c, NULL) < 0)
 		fail_msg("start: %s", virtiofs_last_error());
@@ -140,9 +162,11 @@ uint64_t create(struct fix *f, const char *name, uint64_t *ret_fh)
 void over_all(void (*fn)(const struct combo *co))
 {
 	static const uint32_t sizes[] = {4, 8, 128, 1024};
+	/* Each value of each property once. */
+	unsigned step = getenv("VIRTIOFS_TEST_FEW") ? 5 : 1;
 	unsigned fds = raw_fd_cnt();
 
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < 16; i += step) {
 		struct combo co = {layout, sizes[i & 3]};
 
 		if (i & 4)
@@ -150,6 +174,7 @@ void over_all(void (*fn)(const struct combo *co))
 		if (i & 8)
 			co.features |= VIRTIOFS_F_INDIRECT_DESC;
 		fn(&co);
+		bus_leave();
 		assert_int_equal(raw_fd_cnt(), fds);
 		assert_int_equal(raw_memfd_map_cnt(), 0);
 	}
@@ -160,7 +185,7 @@ int take_args(int argc, char **argv)
 	if (argc < 3) {
 		fprintf(stderr,
 			"usage: %s inproc|vhost-user|vhost-user-iommu|"
-			"vfio-user split|packed [TEST]\n",
+			"vfio-user|vdpa split|packed [TEST]\n",
 			argv[0]);
 		return 2;
 	}

@@ -30,6 +30,11 @@ struct fix {
 
 /* The two ends of the transport. */
 void make_pair(struct virtiofs_transport **d, struct virtiofs_transport **c);
+/* To be called between the start of the device and that of the client. */
+void join_ends(void);
+/* The client does not hear what the device says of its own status: that it
+ * needs a reset, that it is gone. */
+bool hides_status(void);
 /* Bits that the transport has beside what the device offers. */
 uint64_t own_features(void);
 /* The client breaks its ring, as a driver with a fault would: an index that
@@ -46,7 +51,9 @@ uint64_t create(struct fix *f, const char *name, uint64_t *ret_fh);
 uint32_t rnd(uint32_t below);
 void rnd_fill(unsigned char *p, size_t len);
 
-/* fn over event index, indirect and all sizes; nothing is left open. */
+/* fn over event index, indirect and all sizes; nothing is left open. With
+ * VIRTIOFS_TEST_FEW in the environment four of the 16: for emulated machines.
+ */
 void over_all(void (*fn)(const struct combo *co));
 #define CASE(fn)                                                               \
 	static void test_##fn(void **state)                                    \
@@ -55,7 +62,7 @@ void over_all(void (*fn)(const struct combo *co));
 		over_all(fn);                                                  \
 	}
 
-/* argv: inproc|vhost-user|vfio-user split|packed [TEST]. Not 0: usage was
+/* argv: inproc|vhost-user|vfio-user|vdpa split|packed [TEST]. Not 0: usage was
  * printed. */
 int take_args(int argc, char **argv);
 #endif

@@ -162,6 +162,7 @@ static void replies_in_any_order(const struct combo *co)
 	make_pair(&dt, &ct);
 	assert_int_equal(virtiofs_device_new(&l.dev, dt, &ops, &dopts, &l), 0);
 	pthread_create(&l.thread, NULL, serve, &l);
+	join_ends();
 	assert_int_equal(virtiofs_client_new(&c, ct, &copts), 0);
 	assert_int_equal(virtiofs_client_start(c, NULL), 0);
 	virtiofs_client_get_info(c, &info);

@@ -336,6 +336,8 @@ static void device_goes_away(const struct combo *co)
 	struct locker l = {.user_data = 5};
 	struct fix f;
 
+	if (hides_status())
+		skip();
 	fix_start(&f, co, 1);
 	l.f = &f;
 	l.id = create(&f, "gone", &l.fh);
