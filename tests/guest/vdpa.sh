@@ -215,7 +215,9 @@ bench_by_uri() {
 	echo 1 >/sys/bus/vdpa/drivers_autoprobe
 }
 
-# Both ends in one program; without FULL over four combinations, not 16.
+# Both ends in one program; without FULL over four combinations, not 16. Not
+# needs_reset: this bus tells a client nothing of the kind. Not queue_reset: it
+# knows no reset of one queue.
 pair_tests() {
 	[ $FULL = 1 ] || export VIRTIOFS_TEST_FEW=1
 	for t in session batches in_order notify; do
