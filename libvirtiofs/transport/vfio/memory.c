@@ -74,24 +74,23 @@ static void take_caps(struct vfio_fn *v, const char *info, size_t size,
 	}
 }
 
-/* *ret is freed by the caller. The kernel tells how long it would be. */
-static int get_info(const struct vfio_fn *v, uint32_t size,
-		    struct vfio_iommu_type1_info **ret)
+/* To be freed by the caller. The kernel tells how long it would be. */
+static struct vfio_iommu_type1_info *get_info(const struct vfio_fn *v,
+					      uint32_t size, int *ret_error)
 {
 	struct vfio_iommu_type1_info *info = calloc(1, size);
-	int r;
 
-	if (!info)
-		return vtfs_fail(-ENOMEM, "vfio:%s", v->address);
-	info->argsz = size;
-	r = ioctl(v->container, VFIO_IOMMU_GET_INFO, info);
-	if (r >= 0) {
-		*ret = info;
-		return 0;
+	if (!info) {
+		*ret_error = vtfs_fail(-ENOMEM, "vfio:%s", v->address);
+		return NULL;
 	}
-	r = vtfs_fail_sys(-errno, "vfio:%s: the IOMMU's info", v->address);
+	info->argsz = size;
+	if (ioctl(v->container, VFIO_IOMMU_GET_INFO, info) >= 0)
+		return info;
+	*ret_error = vtfs_fail_sys(-errno, "vfio:%s: the IOMMU's info",
+				   v->address);
 	free(info);
-	return r;
+	return NULL;
 }
 
 static void take_info(struct vfio_fn *v,
@@ -114,18 +113,16 @@ static void take_info(struct vfio_fn *v,
 int vtfs_vfio_iommu_info(struct vfio_fn *v)
 {
 	struct vfio_iommu_type1_info *info;
-	uint32_t size = INFO_LEN, more;
-	int r = get_info(v, size, &info);
+	uint32_t size = INFO_LEN;
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	more = info->argsz;
-	if (more > size && more <= INFO_MAX) {
+	info = get_info(v, size, &r);
+	if (info && info->argsz > size && info->argsz <= INFO_MAX) {
+		size = info->argsz;
 		free(info);
-		size = more;
-		r = get_info(v, size, &info);
+		info = get_info(v, size, &r);
 	}
-	if (r < 0)
+	if (!info)
 		return r;
 	take_info(v, info, size);
 	free(info);
