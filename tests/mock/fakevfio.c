@@ -171,7 +171,7 @@ static void check_place(unsigned region, uint64_t off)
 ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t off)
 {
 	unsigned region, i = which(fd);
-	uint64_t at;
+	uint64_t at = 0;
 
 	if (i == PAGEMAP) {
 		assert_true(fv.pagemap_at < fv.pagemap_cnt && len == 8);
@@ -201,7 +201,7 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t off)
 {
 	uint32_t value = 0;
 	unsigned region;
-	uint64_t at;
+	uint64_t at = 0;
 
 	if (which(fd) != DEVICE)
 		return __real_pwrite64(fd, buf, len, off);
@@ -257,7 +257,7 @@ static int map(const struct vfio_iommu_type1_dma_map *m)
 {
 	uint64_t page = fv.pgsizes ? fv.pgsizes & -fv.pgsizes : 4096;
 	struct virtiofs_region region = {.size = sizeof(region), .fd = -1};
-	uint64_t at;
+	uint64_t at = 0;
 
 	assert_int_equal(m->argsz, sizeof(*m));
 	/* All memory is for rings and replies too. */
