@@ -26,7 +26,8 @@ struct vfuhost {
 	struct sockaddr_un sa;
 	socklen_t sa_len;
 	int sock;
-	uint16_t id; /* of the last command */
+	uint16_t id;			 /* of the last command */
+	void (*pump)(struct vfuhost *h); /* not NULL: instead of dispatch */
 };
 
 struct vfu_answer {

@@ -20,6 +20,7 @@ static struct vfu_device *to_device(const struct virtiofs_transport *t)
 /* Nobody holds anything of the last client any more. */
 static void forget(struct vfu_device *d)
 {
+	vtfs_vfu_dma_clear(d);
 	vtfs_devmem_clear(&d->mem);
 	d->map_cnt = 0;
 	d->wait = VFU_WAIT_NOTHING;
@@ -32,8 +33,9 @@ static void disconnect(struct vfu_device *d, int error)
 	vtfs_vfu_rx_next(&d->rx);
 	vtfs_vfu_tx_drop(&d->tx);
 	d->rx.max = VFU_VERSION_MAX;
-	d->handling = false;
+	d->handling = d->held = false;
 	d->versioned = false;
+	vtfs_vfu_dma_lost(d);
 	if (!d->told) {
 		forget(d);
 		return;
@@ -48,6 +50,12 @@ static void fault(struct vfu_device *d, int error)
 	vtfs_log(d->sink->log, LOG_WARNING, "%s: connection ended: %s",
 		 d->base.name, virtiofs_last_error());
 	disconnect(d, error);
+}
+
+static void wait_over(struct vfu_device *d)
+{
+	d->wait = VFU_WAIT_NOTHING;
+	vtfs_evfd_signal(d->port.wake);
 }
 
 /* ---- messages ---- */
@@ -111,50 +119,108 @@ static void finish(struct vfu_device *d, int r)
 		disconnect(d, r);
 }
 
-/* 1 a command was handled, or begun; 0 nothing can be done now. */
-static int step(struct vfu_device *d)
+/* The message in rx is a reply: to one of ours, or to none. */
+static int heard(struct vfu_device *d)
 {
-	int r;
+	int r = vtfs_vfu_dma_reply(d);
 
-	r = vtfs_vfu_tx_flush(&d->tx, d->port.conn);
-	if (r == -EAGAIN || (r >= 0 && d->handling))
-		return 0;
-	if (r >= 0)
-		r = vtfs_vfu_rx_recv(&d->rx, d->port.conn);
-	if (r == -EAGAIN)
-		return 0;
-	if (r == -ENOTCONN)
-		disconnect(d, r);
-	else if (r < 0)
-		fault(d, r);
 	if (r < 0)
-		return 0;
+		return r;
+	vtfs_vfu_rx_next(&d->rx);
+	return 1;
+}
+
+/* It is a command, and its reply could be sent. */
+static int begin(struct vfu_device *d)
+{
+	d->held = false;
 	d->handling = d->told = true;
 	d->written = 0;
 	finish(d, vtfs_vfu_handle(d));
 	return 1;
 }
 
+static bool is_reply(const struct vfu_device *d)
+{
+	return (d->rx.hdr.flags & VFU_TYPE_MASK) == VFU_TYPE_REPLY;
+}
+
+/* While the client does not take what we send, only replies are heard. */
+static bool may_hear(const struct vfu_device *d)
+{
+	return !d->handling && !d->held &&
+	       (!vtfs_vfu_tx_busy(&d->tx) || d->dma.busy);
+}
+
+/* 1 something was done; 0 nothing can be done now. */
+static int step(struct vfu_device *d)
+{
+	int r;
+
+	r = vtfs_vfu_tx_flush(&d->tx, d->port.conn);
+	if (r >= 0 && d->held)
+		return begin(d);
+	if ((r >= 0 || r == -EAGAIN) && !may_hear(d))
+		return 0;
+	if (r >= 0 || r == -EAGAIN)
+		r = vtfs_vfu_rx_recv(&d->rx, d->port.conn);
+	if (r == -EAGAIN)
+		return 0;
+	if (r >= 0 && is_reply(d))
+		r = heard(d);
+	else if (r >= 0 && !vtfs_vfu_tx_busy(&d->tx))
+		return begin(d);
+	else if (r >= 0)
+		d->held = true;
+	if (r == -ENOTCONN)
+		disconnect(d, r);
+	else if (r < 0)
+		fault(d, r);
+	return r >= 0;
+}
+
+static void settle(struct vfu_device *d)
+{
+	bool owed = d->dma.reset_owed;
+
+	vtfs_vfu_dma_settle(d);
+	if (owed && !d->dma.reset_owed && d->wait == VFU_WAIT_RESET)
+		wait_over(d);
+}
+
+/* A command of ours may be on its way when a reply is due. */
+static bool can_send(struct vfu_device *d)
+{
+	return vtfs_vfu_tx_flush(&d->tx, d->port.conn) == 0;
+}
+
 static void talk(struct vfu_device *d)
 {
-	if (d->port.conn >= 0 && d->handling && d->wait == VFU_WAIT_NOTHING)
+	if (d->port.conn >= 0 && d->handling && d->wait == VFU_WAIT_NOTHING &&
+	    can_send(d))
 		finish(d, -EINPROGRESS);
-	for (int i = 0; i < MESSAGES_AT_ONCE && d->port.conn >= 0; i++)
+	for (int i = 0; i < MESSAGES_AT_ONCE && d->port.conn >= 0; i++) {
 		if (!step(d))
 			break;
-	if (d->port.conn >= 0 && d->handling && vtfs_port_hung_up(&d->port))
+		vtfs_vfu_dma_go(d);
+	}
+	if (d->port.conn >= 0 && (d->handling || d->held) &&
+	    vtfs_port_hung_up(&d->port))
 		disconnect(d, -ENOTCONN);
+	vtfs_vfu_dma_go(d);
 	if (d->port.conn >= 0)
 		vtfs_vfu_tx_flush(&d->tx, d->port.conn);
+	settle(d);
 }
 
 /* Read only when the last command is answered. A hang-up is told in any case.
  */
 static uint32_t wanted(const struct vfu_device *d)
 {
-	if (vtfs_vfu_tx_busy(&d->tx))
-		return EPOLLOUT;
-	return d->handling ? 0 : EPOLLIN;
+	bool due = d->held || (d->handling && d->wait == VFU_WAIT_NOTHING);
+
+	return (may_hear(d) ? (uint32_t)EPOLLIN : 0u) |
+	       (due || vtfs_vfu_tx_busy(&d->tx) ? (uint32_t)EPOLLOUT : 0u);
 }
 
 /* ---- ops ---- */
@@ -169,7 +235,8 @@ static int device_attach(struct virtiofs_transport *t,
 		return vtfs_fail(-EINVAL, "%s: more than %u queues",
 				 d->base.name, VTFS_PCIFN_QUEUES);
 	/* Addresses are those of DMA_MAP, whatever the guest makes of them. */
-	vtfs_pcifn_attach(&d->fn, sink, VTFS_F_ACCESS_PLATFORM);
+	vtfs_vfu_dma_attach(d);
+	vtfs_pcifn_attach(&d->fn, &d->dma.sink, VTFS_F_ACCESS_PLATFORM);
 	return 0;
 }
 
@@ -179,6 +246,7 @@ static int device_dispatch(struct virtiofs_transport *t)
 
 	vtfs_evfd_drain(d->port.wake);
 	vtfs_pcifn_dispatch(&d->fn);
+	vtfs_vfu_dma_dispatch(d);
 	if (d->wait == VFU_WAIT_NOTHING)
 		vtfs_port_accept(&d->port, d->sink->log, d->base.name);
 	talk(d);
@@ -190,16 +258,13 @@ static int device_dispatch(struct virtiofs_transport *t)
 	return vtfs_fail(-ENOTCONN, "%s: the client is gone", d->base.name);
 }
 
-static void wait_over(struct vfu_device *d)
-{
-	d->wait = VFU_WAIT_NOTHING;
-	vtfs_evfd_signal(d->port.wake);
-}
-
 static void device_queue_stopped(struct virtiofs_transport *t, unsigned vq,
 				 uint16_t avail_base, uint16_t used_base)
 {
-	vtfs_pcifn_queue_stopped(&to_device(t)->fn, vq, avail_base, used_base);
+	struct vfu_device *d = to_device(t);
+
+	if (!vtfs_vfu_dma_queue_stopped(d, vq))
+		vtfs_pcifn_queue_stopped(&d->fn, vq, avail_base, used_base);
 }
 
 static void device_table_retired(struct virtiofs_transport *t, uint64_t cookie)
@@ -214,7 +279,8 @@ static void device_reset_done(struct virtiofs_transport *t)
 {
 	struct vfu_device *d = to_device(t);
 
-	vtfs_pcifn_reset_done(&d->fn);
+	/* The status may tell of it later; nothing here waits for that. */
+	vtfs_vfu_dma_reset_done(d);
 	if (d->wait == VFU_WAIT_LOST)
 		forget(d);
 	if (d->wait == VFU_WAIT_NOTHING || d->wait == VFU_WAIT_RESET)
@@ -223,7 +289,10 @@ static void device_reset_done(struct virtiofs_transport *t)
 
 static void device_broken(struct virtiofs_transport *t, unsigned vq)
 {
-	vtfs_pcifn_broken(&to_device(t)->fn);
+	struct vfu_device *d = to_device(t);
+
+	vtfs_vfu_dma_broken(d, vq);
+	vtfs_pcifn_broken(&d->fn);
 }
 
 static const struct vtfs_dev_ops device_ops = {
@@ -241,6 +310,7 @@ static void device_free(struct virtiofs_transport *t)
 
 	vtfs_vfu_rx_fini(&d->rx);
 	vtfs_vfu_tx_fini(&d->tx);
+	vtfs_vfu_dma_fini(d);
 	vtfs_devmem_clear(&d->mem);
 	vtfs_pcifn_fini(&d->fn);
 	vtfs_port_fini(&d->port);
@@ -277,6 +347,7 @@ static int device_new(struct vfu_device **ret, const char *path)
 	d->base.free = device_free;
 	d->base.fd = device_fd;
 	vtfs_port_init(&d->port);
+	vtfs_vfu_dma_init(d);
 	vtfs_vfu_rx_init(&d->rx, VFU_VERSION_MAX);
 	r = vtfs_pcifn_init(&d->fn);
 	if (r >= 0)

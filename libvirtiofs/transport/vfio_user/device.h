@@ -12,9 +12,12 @@
  * socket, so that the client's order is kept without blocking anybody.
  *
  * A command that is wrong gets an error as its reply, and changes nothing. What
- * leaves the stream in doubt ends the connection; the device listens again. The
- * device itself sends no commands: memory without a file descriptor can't be
- * reached, and whoever names it in a ring gets an error.
+ * leaves the stream in doubt ends the connection; the device listens again.
+ *
+ * The device's own commands are DMA_READ and DMA_WRITE, for queues in memory
+ * that came without a file descriptor (dma.h). They share tx with replies: one
+ * message at a time. While one of them can't be sent the device reads on until
+ * a command comes, whose reply would have to wait for it (held).
  *
  * Registers are all in transport/virtio_pci/function.c. A doorbell is a write
  * of a region, which rings an eventfd of ours. No region can be mapped: a
@@ -23,6 +26,7 @@
 #include "transport/devmem.h"
 #include "transport/port.h"
 #include "transport/vfio_user/caps.h"
+#include "transport/vfio_user/dma.h"
 #include "transport/vfio_user/msg.h"
 #include "transport/vfio_user/vfio_user.h"
 #include "transport/virtio_pci/function.h"
@@ -38,7 +42,8 @@
 /* One DMA_MAP. */
 struct vfu_map {
 	uint64_t address, size;
-	bool shared; /* it is in mem: the device can reach it */
+	uint32_t flags; /* VFU_DMA_ */
+	bool shared;	/* it is in mem: the device can reach it */
 };
 
 enum vfu_wait {
@@ -58,6 +63,7 @@ struct vfu_device {
 	enum vfu_wait wait;
 	struct vfu_rx rx;
 	bool handling;	  /* rx holds a command that is not answered */
+	bool held;	  /* rx holds one that was not looked at */
 	uint64_t written; /* by REGION_WRITE_MULTI, so far */
 	struct vfu_tx tx;
 	struct vfu_caps peer;
@@ -65,6 +71,7 @@ struct vfu_device {
 	struct vfu_map maps[VFU_MAPS_MAX];
 	unsigned map_cnt;
 	struct vtfs_pcifn fn;
+	struct vfu_dma dma;
 };
 
 /* device.c: the reply to the command in rx. 1, or negative. */

@@ -53,7 +53,7 @@ static int check_flags(const struct vfu_device *d, const struct vfu_dma_map *m)
 }
 
 /* Our mappings are for reading and writing; memory that is only half shared,
- * or without a file, is known and never touched. */
+ * or without a file, is reached by messages (dma.h). */
 static bool reachable(const struct vfu_device *d, const struct vfu_dma_map *m)
 {
 	uint32_t both = VFU_DMA_READABLE | VFU_DMA_WRITABLE;
@@ -85,12 +85,14 @@ int vtfs_vfu_dma_map(struct vfu_device *d)
 		if (r < 0)
 			return r;
 	}
-	d->maps[d->map_cnt++] = (struct vfu_map){
-	    .address = m.address, .size = m.size, .shared = shared};
+	d->maps[d->map_cnt++] = (struct vfu_map){.address = m.address,
+						 .size = m.size,
+						 .flags = m.flags,
+						 .shared = shared};
 	if (shared)
 		return publish(d);
 	vtfs_log(d->sink->log, LOG_DEBUG,
-		 "%s: memory of 0x%llx bytes at 0x%llx is out of reach: %s",
+		 "%s: memory of 0x%llx bytes at 0x%llx is not mapped: %s",
 		 d->base.name, (unsigned long long)m.size,
 		 (unsigned long long)m.address,
 		 d->rx.fd_cnt ? "not for reading and writing"
@@ -108,12 +110,15 @@ int vtfs_vfu_dma_map_done(struct vfu_device *d)
 
 static int unmap_all(struct vfu_device *d, const struct vfu_dma_unmap *u)
 {
+	struct vtfs_region_desc arena;
 	int r;
 
 	if (u->address || u->size)
 		return vtfs_fail(-EINVAL, "all memory, and 0x%llx bytes of it",
 				 (unsigned long long)u->size);
-	r = vtfs_devmem_replace(&d->mem, NULL, 0);
+	/* Our own stays. */
+	vtfs_vfu_arena_desc(d, &arena);
+	r = vtfs_devmem_replace(&d->mem, &arena, d->dma.arena ? 1 : 0);
 	if (r < 0)
 		return r;
 	d->map_cnt = 0;

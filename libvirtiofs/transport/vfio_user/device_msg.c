@@ -307,9 +307,6 @@ int vtfs_vfu_handle(struct vfu_device *d)
 	const char *name = vtfs_vfu_command_name(h->command);
 	size_t len = vtfs_vfu_rx_len(&d->rx);
 
-	if ((h->flags & VFU_TYPE_MASK) != VFU_TYPE_COMMAND)
-		return vtfs_fail(-EPROTO, "vfio-user: %s came as a reply",
-				 name);
 	if (!d->versioned && h->command != VFU_VERSION)
 		return vtfs_fail(-EPROTO, "vfio-user: %s before VERSION", name);
 	if (!s)
