@@ -76,22 +76,24 @@ uml_exec() {
 
 # qemu_exec QEMU FOLDER MEMORY CPUS PROPERTIES ARGUMENT...: becomes QEMU with a
 # virtio-fs of FOLDER/sock. Console: FOLDER/console. The properties are of
-# vhost-user-fs-pci; or the word vfio-user: the socket has a whole PCI function.
+# vhost-user-fs-pci; or the word vfio-user: the socket has a whole PCI function;
+# or vfio-user-nofd: which gets no file descriptor of the guest's memory.
 # qemu_first: arguments that have to come before it.
 qemu_exec() {
 	local qemu=$1 dir=$2 mem=$3 cpus=$4 props=$5
-	local share=${qemu%/bin/*}/share function
+	local share=${qemu%/bin/*}/share function backend=memory-backend-memfd,share=on
 
 	function=(-chardev "socket,id=c0,path=$dir/sock" -device "vhost-user-fs-pci,chardev=c0,$props")
-	[ "$props" != vfio-user ] || function=(-device
+	[[ $props != vfio-user* ]] || function=(-device
 		"{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"$dir/sock\"}}")
+	[ "$props" != vfio-user-nofd ] || backend=memory-backend-ram,share=off
 
 	# QEMU 11.1 looks for its firmware in /usr/share, not beside itself.
 	shift 5
 	exec setsid "$qemu" -L "$share/qemu" -L "$share/seabios" -accel tcg,thread=multi -M q35 -m "$mem" -smp "$cpus" \
 		-nodefaults -display none -serial chardev:s0 \
 		-chardev "file,id=s0,path=$dir/console,append=on" \
-		-object "memory-backend-memfd,id=mem,size=$mem,share=on" -numa node,memdev=mem \
+		-object "$backend,id=mem,size=$mem" -numa node,memdev=mem \
 		${qemu_first:-} "${function[@]}" "$@" </dev/null
 }
 # For the end of its kernel's command line.
