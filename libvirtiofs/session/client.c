@@ -308,7 +308,8 @@ int virtiofs_client_get_info(const struct virtiofs_client *c,
 		return vtfs_fail(-ENOTCONN, "not connected");
 	info.device_features = c->offered;
 	info.features = c->features;
-	info.protocol_features = c->t->cli->protocol_features(c->t);
+	if (c->t->cli->protocol_features)
+		info.protocol_features = c->t->cli->protocol_features(c->t);
 	info.device_request_queues = c->device_queues;
 	info.request_queues = c->queue_cnt;
 	info.queue_size = c->ring_num;

@@ -340,11 +340,6 @@ static int client_stop_queue(struct virtiofs_transport *t, unsigned vq)
 	return rpc(t, &c);
 }
 
-static uint64_t client_protocol_features(struct virtiofs_transport *t)
-{
-	return 0;
-}
-
 static const struct vtfs_cli_ops client_ops = {
     .attach = client_attach,
     .connect = client_connect,
@@ -359,7 +354,6 @@ static const struct vtfs_cli_ops client_ops = {
     .unmap = client_unmap,
     .start_queue = client_start_queue,
     .stop_queue = client_stop_queue,
-    .protocol_features = client_protocol_features,
 };
 
 static void client_free(struct virtiofs_transport *t)

@@ -203,8 +203,9 @@ struct vtfs_cli_ops {
 			   const struct vtfs_queue_setup *q);
 	/* Afterwards the device touches nothing of that queue. */
 	int (*stop_queue)(struct virtiofs_transport *t, unsigned vq);
-	uint64_t (*protocol_features)(struct virtiofs_transport *t);
 	/* The rest may be NULL, and never waits. */
+	/* VHOST_USER_PROTOCOL_F_ bits in use. NULL: none. */
+	uint64_t (*protocol_features)(struct virtiofs_transport *t);
 	/* Virtio bits that belong to the transport: those to accept wherever
 	 * the device offers them, given what the program asks for. NULL: 0. */
 	uint64_t (*own_features)(struct virtiofs_transport *t, uint64_t asked);

@@ -300,11 +300,6 @@ static int op_stop_queue(struct virtiofs_transport *t, unsigned vq)
 	return 0;
 }
 
-static uint64_t op_protocol_features(struct virtiofs_transport *t)
-{
-	return 0;
-}
-
 static const struct vtfs_cli_ops cli_ops = {
     .attach = op_attach,
     .connect = op_connect,
@@ -319,7 +314,6 @@ static const struct vtfs_cli_ops cli_ops = {
     .unmap = op_unmap,
     .start_queue = op_start_queue,
     .stop_queue = op_stop_queue,
-    .protocol_features = op_protocol_features,
 };
 
 static void t_free(struct virtiofs_transport *t)

@@ -373,11 +373,6 @@ static int client_stop_queue(struct virtiofs_transport *t, unsigned vq)
 	return r;
 }
 
-static uint64_t client_protocol_features(struct virtiofs_transport *t)
-{
-	return 0;
-}
-
 static const struct vtfs_cli_ops client_ops = {
     .attach = client_attach,
     .connect = client_connect,
@@ -392,7 +387,6 @@ static const struct vtfs_cli_ops client_ops = {
     .unmap = vtfs_vdpa_unmap,
     .start_queue = client_start_queue,
     .stop_queue = client_stop_queue,
-    .protocol_features = client_protocol_features,
     .own_features = client_own_features,
     .queue_max = client_queue_max,
 };

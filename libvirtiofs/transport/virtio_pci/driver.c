@@ -378,11 +378,6 @@ static int driver_attach(struct virtiofs_transport *t,
 	return 0;
 }
 
-static uint64_t driver_protocol_features(struct virtiofs_transport *t)
-{
-	return 0;
-}
-
 static const struct vtfs_cli_ops driver_ops = {
     .attach = driver_attach,
     .connect = driver_connect,
@@ -397,7 +392,6 @@ static const struct vtfs_cli_ops driver_ops = {
     .unmap = driver_unmap,
     .start_queue = vtfs_pci_start_queue,
     .stop_queue = vtfs_pci_stop_queue,
-    .protocol_features = driver_protocol_features,
     .own_features = driver_own_features,
     .queue_max = vtfs_pci_queue_max,
     .alloc = driver_alloc,
