@@ -55,6 +55,10 @@ static volatile void *fn_bar(struct vtfs_pci_fn *fn, unsigned bar, uint64_t off,
 
 /* ---- doorbells ---- */
 
+#define BELLS_ARGSZ                                                            \
+	(sizeof(struct vfu_io_fds) +                                           \
+	 VFU_CLIENT_BELLS * sizeof(struct vfu_io_fd))
+
 /* One sub-region: an eventfd that stands for any value. */
 static void take_bell(struct vfu_client *c, unsigned bar,
 		      const struct vfu_io_fd *s)
@@ -74,9 +78,7 @@ static void take_bell(struct vfu_client *c, unsigned bar,
 
 static int ask_bells(struct vfu_client *c, unsigned bar)
 {
-	struct vfu_io_fds head = {
-	    .argsz = sizeof(head) + VFU_CLIENT_BELLS * sizeof(struct vfu_io_fd),
-	    .index = bar};
+	struct vfu_io_fds head = {.argsz = c->bells_argsz, .index = bar};
 	struct vfu_io_fd s;
 	size_t room;
 	int r = vtfs_vfu_ask_same(c, VFU_GET_REGION_IO_FDS, &head,
@@ -88,6 +90,13 @@ static int ask_bells(struct vfu_client *c, unsigned bar)
 	if (r < 0)
 		return 0;
 	memcpy(&head, c->rx.payload, sizeof(head));
+	if (c->bells_argsz == BELLS_ARGSZ && head.argsz > BELLS_ARGSZ &&
+	    head.argsz <= VFU_ARGSZ_MAX) {
+		/* There are more: once again. */
+		c->bells_argsz = head.argsz;
+		c->bells_known = false;
+		return ask_bells(c, bar);
+	}
 	room = (vtfs_vfu_rx_len(&c->rx) - sizeof(head)) / sizeof(s);
 	for (uint32_t i = 0; i < head.count && i < room; i++) {
 		memcpy(&s, c->rx.payload + sizeof(head) + i * sizeof(s),
@@ -258,6 +267,7 @@ static void fn_close(struct vtfs_pci_fn *fn)
 		close(c->bells[i].fd);
 	c->bell_cnt = 0;
 	c->bells_known = false;
+	c->bells_argsz = BELLS_ARGSZ;
 	c->map_cnt = 0;
 	c->multi = NULL;
 }
@@ -312,6 +322,7 @@ static int client_new(struct vfu_client **ret, const char *path)
 		return vtfs_fail(-ENOMEM, "vfio-user:%s", path);
 	c->fn.ops = &fn_ops;
 	c->sock = -1;
+	c->bells_argsz = BELLS_ARGSZ;
 	pthread_mutex_init(&c->lock, NULL);
 	vtfs_vfu_rx_init(&c->rx, VFU_REPLY_MAX);
 	c->path = strdup(path);

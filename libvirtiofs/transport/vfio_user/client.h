@@ -85,6 +85,7 @@ struct vfu_client {
 	struct vfu_client_map maps[VFU_CLIENT_MAPS];
 	unsigned map_cnt;
 	bool bells_known;
+	uint32_t bells_argsz; /* room in the question for them */
 	struct vfu_bell bells[VFU_CLIENT_BELLS];
 	unsigned bell_cnt;
 	/* lock: sock too, when it changes */
