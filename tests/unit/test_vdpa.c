@@ -247,7 +247,6 @@ static void connecting_agrees_on_what_both_know(void **state)
 	assert_int_equal(features, k.offered & ~VIRTIOFS_F_RING_RESET);
 	assert_int_equal(t->cli->queue_cnt(t, &vqs), 0);
 	assert_int_equal(vqs, 3);
-	assert_int_equal(t->cli->protocol_features(t), 0);
 	/* and again: the kernel resets what is closed */
 	assert_int_equal(t->cli->connect(t), 0);
 	assert_int_equal(fk.opens, 2);
