@@ -565,6 +565,38 @@ static void what_has_no_room_waits(void **state)
 	assert_true(all_are(dh_at(d, BUF(0x100000)), size, 5));
 }
 
+/* All at once: the first of them that finds no room must not be tried again
+ * before something came back. */
+static void what_finds_no_room_waits_in_peace(void **state)
+{
+	struct dmahost *d = *state;
+	const uint32_t size = 1 << 20;
+	struct fuse_read_in in = {.size = size, .offset = 5};
+	uint16_t token;
+	uint32_t len;
+
+	dh_open(d, 0);
+	for (unsigned i = 0; i < 32; i++) {
+		len = dh_frame(d, DH_BUFS + i * 0x1000, FUSE_READ, &in,
+			       sizeof(in), 0);
+		assert_int_equal(
+		    vtfs_vq_drv_add(
+			d->drv[1],
+			(struct vtfs_vq_buf[]){{BUF(i * 0x1000), len},
+					       {BUF(0x100000), size + 16}},
+			1, 1, (uint16_t)i),
+		    0);
+	}
+	vtfs_vq_drv_publish(d->drv[1]);
+	dh_kick(d, 1);
+	dh_pump(d);
+	for (unsigned i = 0; i < 32; i++) {
+		assert_true(dh_used(d, 1, &token, &len));
+		assert_int_equal(len, size + 16);
+	}
+	assert_true(all_are(dh_at(d, BUF(0x100000) + 16), size, 5));
+}
+
 static void request_longer_than_can_be_carried_fails(void **state)
 {
 	struct dmahost *d = *state;
@@ -608,6 +640,7 @@ int main(void)
 	    T(queue_that_rests_stops_and_starts_again),
 	    T(client_goes_while_messages_are_unanswered),
 	    T(what_has_no_room_waits),
+	    T(what_finds_no_room_waits_in_peace),
 	    T(request_longer_than_can_be_carried_fails),
 	};
 

@@ -290,10 +290,9 @@ static int begin(struct vfu_ring *ring, struct vfu_chain *c)
 	measure(ring, c);
 	if (c->range_cnt && !c->ranges && !take_ranges(ring, c))
 		return 0;
-	if (!take_pages(ring, c, lay_out(ring, c))) {
-		give_ranges(c);
+	/* It keeps those: whoever has pages needs none, and gives them back. */
+	if (!take_pages(ring, c, lay_out(ring, c)))
 		return 0;
-	}
 	ring->making = NULL;
 	read_body(c);
 	return 1;
