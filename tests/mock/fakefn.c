@@ -323,12 +323,14 @@ static bool not_yet(struct fake *f, const struct fake_access *a)
 	if (f->waiting && w->write == a->write && w->region == a->region &&
 	    w->off == a->off && w->value == a->value) {
 		f->waiting = false;
-		assert_int_equal(read(f->fn.fd, &one, 8), 8);
+		if (!f->silent)
+			assert_int_equal(read(f->fn.fd, &one, 8), 8);
 		return false;
 	}
 	f->waiting = true;
 	*w = *a;
-	assert_int_equal(write(f->fn.fd, &one, 8), 8);
+	if (!f->silent)
+		assert_int_equal(write(f->fn.fd, &one, 8), 8);
 	return true;
 }
 

@@ -62,7 +62,8 @@ struct fake {
 	bool mapped;	     /* doorbells can be stored to */
 	unsigned char bells[FAKE_BAR_LEN]
 	    __attribute__((aligned(16))); /* what is mapped */
-	bool slow; /* everything has to be asked for twice */
+	bool slow;   /* everything has to be asked for twice */
+	bool silent; /* and the fd does not tell when */
 	struct fake_access waits;
 	bool waiting;
 	int bell_fd; /* what stands for a doorbell, or -1 */

@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "pcibus.h"
+#include "wire/virtio.h"
 
 #define T(f)   cmocka_unit_test_setup_teardown(f, bus_set_up, bus_tear_down)
 #define CFG    VTFS_PCIFN_CONFIG
@@ -40,6 +42,14 @@ static void give_fds(struct pcibus *b, int *fds)
 	}
 }
 
+/* A driver that listens to each vector. */
+static void msix_up(struct pcibus *b, int *fds)
+{
+	bus_up(b);
+	bus_msix(b, true, false);
+	give_fds(b, fds);
+}
+
 static void close_fds(const int *fds)
 {
 	for (unsigned i = 0; i < VECTOR; i++)
@@ -60,9 +70,7 @@ static void any_queue_takes_any_vector(void **state)
 	struct pcibus *b = *state;
 	int fds[VECTOR];
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	for (unsigned vq = 0; vq < REC_QUEUES; vq++) {
 		for (unsigned v = 0; v < VECTOR; v++) {
 			map_queue(b, vq, v);
@@ -95,9 +103,7 @@ static void without_a_vector_nobody_hears(void **state)
 	int fds[VECTOR];
 	int intx = bus_eventfd();
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	vtfs_pcifn_intx_fd(&b->fn, intx);
 	map_queue(b, 1, 0xffff);
 	assert_int_equal(b->rec.call_fd[1], -1);
@@ -118,9 +124,7 @@ static void delivered_vector_needs_no_dispatch(void **state)
 	struct pcibus *b = *state;
 	int fds[VECTOR];
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	vtfs_evfd_signal(b->rec.call_fd[1]);
 	assert_int_equal(bus_heard(fds[2]), 1);
 	close_fds(fds);
@@ -132,9 +136,7 @@ static void masked_vector_waits_in_the_pba(void **state)
 	struct pcibus *b = *state;
 	int fds[VECTOR];
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	mask(b, 2, true);
 	assert_int_equal(bus_get(b, 2, 2 * 16 + 12, 4), 1);
 	bus_complete(b, 1);
@@ -169,9 +171,7 @@ static void interrupt_between_mask_and_unmask_is_not_lost(void **state)
 	struct pcibus *b = *state;
 	int fds[VECTOR];
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	mask(b, 2, true);
 	vtfs_evfd_signal(b->rec.call_fd[1]);
 	mask(b, 2, false);
@@ -321,9 +321,7 @@ static void reset_of_all_takes_fds_back(void **state)
 	int fds[VECTOR];
 	unsigned before = raw_fd_cnt();
 
-	bus_up(b);
-	bus_msix(b, true, false);
-	give_fds(b, fds);
+	msix_up(b, fds);
 	vtfs_pcifn_reset(&b->fn);
 	assert_int_equal(bus_get(b, 2, 12, 4), 1);
 	assert_int_equal(bus_get(b, CFG, VTFS_PCIFN_CAP_MSIX + 2, 2),
@@ -335,6 +333,61 @@ static void reset_of_all_takes_fds_back(void **state)
 	close_fds(fds);
 	/* A kick and a trap for each queue, and the session's duplicates. */
 	assert_true(raw_fd_cnt() <= before + 4 * REC_QUEUES);
+}
+
+/* ---- no file descriptor for it ---- */
+
+/* At most cnt more are to be had. */
+static void allow_fds(struct rlimit *was, unsigned cnt)
+{
+	int fd = bus_eventfd();
+	struct rlimit now;
+
+	close(fd);
+	getrlimit(RLIMIT_NOFILE, was);
+	now = (struct rlimit){(rlim_t)fd + cnt, was->rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+}
+
+static void queue_without_a_trap_does_not_start(void **state)
+{
+	struct pcibus *b = *state;
+	struct rlimit was;
+
+	bus_negotiate(b, VIRTIOFS_F_VERSION_1);
+	/* One for its kick, none for who listens to it. */
+	allow_fds(&was, 1);
+	bus_enable(b, 1, 2);
+	bus_set_status(b, 15);
+	setrlimit(RLIMIT_NOFILE, &was);
+	assert_int_equal(bus_status(b), 15 | VTFS_STATUS_NEEDS_RESET);
+	assert_false(b->rec.started[1]);
+	/* And after that reset it does. */
+	bus_set_status(b, 0);
+	bus_up(b);
+	assert_int_equal(bus_status(b), 15);
+	assert_true(b->rec.started[1]);
+}
+
+/* A vector is masked, and what it would miss can't be kept. */
+static void running_queue_without_a_trap_needs_a_reset(void **state)
+{
+	struct pcibus *b = *state;
+	int fds[VECTOR], was_fd;
+	struct rlimit was;
+
+	bus_msix(b, true, false);
+	give_fds(b, fds);
+	bus_up(b);
+	assert_int_equal(bus_status(b), 15);
+	was_fd = b->rec.call_fd[1];
+	allow_fds(&was, 0);
+	mask(b, 2, true);
+	setrlimit(RLIMIT_NOFILE, &was);
+	assert_int_equal(bus_status(b), 15 | VTFS_STATUS_NEEDS_RESET);
+	/* Not told to call nobody. */
+	assert_int_equal(b->rec.call_fd[1], was_fd);
+	close_fds(fds);
 }
 
 int main(void)
@@ -353,6 +406,8 @@ int main(void)
 	    T(fd_that_is_none_is_refused),
 	    T(fds_of_interrupts_do_not_pile_up),
 	    T(reset_of_all_takes_fds_back),
+	    T(queue_without_a_trap_does_not_start),
+	    T(running_queue_without_a_trap_needs_a_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

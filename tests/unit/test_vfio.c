@@ -323,6 +323,38 @@ static void doorbell_is_mapped_where_it_may_be(void **state)
 	(void)state;
 }
 
+/* Of a structure of a GiB the page of one doorbell is.
+ * covers: PCI-DRV-08 */
+static void no_more_is_mapped_than_a_doorbell_needs(void **state)
+{
+	unsigned long first, last;
+	unsigned n = 0;
+	struct bare b;
+	char line[256];
+	FILE *maps;
+
+	fake_no_caps(&fv.f);
+	fake_virtio_cap(&fv.f, VTFS_PCI_CFG_COMMON, FAKE_BAR, FAKE_COMMON,
+			1 << 30);
+	fake_virtio_cap(&fv.f, VTFS_PCI_CFG_NOTIFY, FAKE_BAR, FAKE_NOTIFY,
+			1 << 30);
+	fv.region[FAKE_BAR].size = 1 << 30;
+	fv.region[FAKE_BAR].flags |= VFIO_REGION_INFO_FLAG_MMAP;
+	bare_start(&b);
+	maps = fopen("/proc/self/maps", "re");
+	while (fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, "memfd:fakevfio"))
+			continue;
+		assert_int_equal(sscanf(line, "%lx-%lx", &first, &last), 2);
+		assert_int_equal(last - first, 4096);
+		n++;
+	}
+	fclose(maps);
+	assert_int_equal(n, 1);
+	bare_end(&b);
+	(void)state;
+}
+
 /* ---- interrupts ---- */
 
 /* covers: VFK-DRV-04 */
@@ -404,6 +436,7 @@ int main(void)
 	    T(regions_are_where_the_kernel_has_them),
 	    T(bar_that_cannot_be_mapped_is_read_and_written),
 	    T(doorbell_is_mapped_where_it_may_be),
+	    T(no_more_is_mapped_than_a_doorbell_needs),
 	    T(vectors_are_set_up_at_once_and_given_up_at_once),
 	    T(vector_without_an_fd_is_none),
 	    T(fewer_vectors_than_the_function_has),

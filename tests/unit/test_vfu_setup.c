@@ -473,6 +473,25 @@ static void features_of_migration_are_not_there(void **state)
 	}
 }
 
+static void more_queues_than_the_function_has(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct virtiofs_transport *t;
+		struct rec rec;
+		int sv[2];
+
+		assert_int_equal(
+		    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+		assert_int_equal(virtiofs_vfio_user_device_fd(&t, sv[1]), 0);
+		rec_prepare(&rec, t);
+		rec.queue_cnt = VTFS_PCIFN_QUEUES + i;
+		assert_int_equal(t->dev->attach(t, &rec.sink), i ? -EINVAL : 0);
+		rec_fini(&rec);
+		close(sv[0]);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -493,6 +512,7 @@ int main(void)
 	    T(several_writes_go_at_once),
 	    T(doorbells_can_be_eventfds),
 	    T(features_of_migration_are_not_there),
+	    cmocka_unit_test(more_queues_than_the_function_has),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
