@@ -90,6 +90,15 @@ static __attribute__((cold)) void keep_hint(struct vtfs_dev_take *take,
 			take->hint = i;
 }
 
+static __attribute__((cold)) void walk_end_mapped(const struct walk *w,
+						  struct vtfs_chain *chain)
+{
+	chain->holes = w->parts->holes;
+	chain->at = w->parts->at;
+	chain->table_addr = w->table_addr;
+	chain->table_len = w->table_len;
+}
+
 static inline void walk_end(struct walk *w, struct vtfs_vq *vq,
 			    struct vtfs_chain *chain)
 {
@@ -105,10 +114,9 @@ static inline void walk_end(struct walk *w, struct vtfs_vq *vq,
 	chain->writable_len = w->len[1];
 	chain->iov = parts->iov;
 	chain->regions = parts->regions;
-	chain->holes = parts->holes;
-	chain->at = parts->at;
-	chain->table_addr = w->table_addr;
-	chain->table_len = w->table_len;
+	chain->holes = 0;
+	if (vtfs_unlikely(parts->at))
+		walk_end_mapped(w, chain);
 	if (parts->cnt && take->hint < w->mem->hints &&
 	    !begins_in(parts, w->mem->regions[take->hint]))
 		keep_hint(take, w->mem);
