@@ -72,10 +72,8 @@ struct vfu_client {
 	const void *multi;
 	bool has_msix;
 	unsigned step;
-	struct vfu_ask asked; /* command 0: none */
-	uint16_t asked_id;
-	bool asked_sent;
-	unsigned dropped; /* replies that nobody wants any more */
+	struct vfu_ask asked; /* command 0: none; lock to write it */
+	unsigned dropped;     /* replies that nobody wants any more */
 	struct vfu_rx rx;
 	bool rx_full; /* it has a message that was looked at */
 	struct vfu_caps peer;
@@ -88,8 +86,10 @@ struct vfu_client {
 	uint32_t bells_argsz; /* room in the question for them */
 	struct vfu_bell bells[VFU_CLIENT_BELLS];
 	unsigned bell_cnt;
-	/* lock: sock too, when it changes */
+	/* With lock; sock too, when it changes. */
 	pthread_mutex_t lock;
+	uint16_t asked_id;
+	bool asked_sent;
 	struct vfu_tx tx;
 	uint32_t events;
 	uint16_t next_id;

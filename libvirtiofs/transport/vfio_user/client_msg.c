@@ -94,12 +94,15 @@ static int pump(struct vfu_client *c)
 	return r;
 }
 
+/* 0: it may be read on; -EAGAIN: not before an answer is out; or the end. */
 static int send_all(struct vfu_client *c)
 {
 	int r;
 
 	pthread_mutex_lock(&c->lock);
 	r = c->sock < 0 ? -ENOTCONN : pump(c);
+	if (r == -EAGAIN && !c->answering)
+		r = 0;
 	pthread_mutex_unlock(&c->lock);
 	return r;
 }
@@ -226,6 +229,19 @@ static int refused(const struct vfu_client *c)
 			     h->error);
 }
 
+/* Is it to the command that is waited for? Whoever sends writes down that it
+ * went, and under which number. */
+static bool is_awaited(struct vfu_client *c, const struct vfu_header *h)
+{
+	bool r;
+
+	pthread_mutex_lock(&c->lock);
+	r = c->asked.command == h->command && c->asked_sent &&
+	    c->asked_id == h->id;
+	pthread_mutex_unlock(&c->lock);
+	return r && h->command;
+}
+
 /* 1: the one that is waited for; 0: of no interest; negative. */
 static int judge_reply(struct vfu_client *c)
 {
@@ -233,8 +249,7 @@ static int judge_reply(struct vfu_client *c)
 	size_t len = vtfs_vfu_rx_len(&c->rx);
 	size_t min = c->asked.min, max = c->asked.max;
 
-	if (!c->asked.command || !c->asked_sent || h->id != c->asked_id ||
-	    h->command != c->asked.command) {
+	if (!is_awaited(c, h)) {
 		if (!c->dropped)
 			return vtfs_fail(-EPROTO,
 					 "vfio-user:%s: a reply to %s that "
@@ -272,7 +287,7 @@ static int hear(struct vfu_client *c)
 	for (unsigned i = 0; i < AT_ONCE; i++) {
 		/* One answer at a time: before it is out, no more is read. */
 		r = send_all(c);
-		if (r < 0 && (r != -EAGAIN || c->answering))
+		if (r < 0)
 			return r;
 		if (c->rx_full)
 			vtfs_vfu_rx_next(&c->rx);

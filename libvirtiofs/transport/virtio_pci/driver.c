@@ -112,6 +112,9 @@ static int driver_connect(struct virtiofs_transport *t)
 		forget_io_bars(d);
 	if (r >= 0)
 		r = vtfs_pci_caps_find(&d->caps, d->cfg, d->fn->bar_len);
+	/* Before any queue runs: their threads read it. */
+	if (r >= 0)
+		d->fn->notify_bar = d->caps.notify.bar;
 	if (r >= 0)
 		r = enable(d);
 	r = vtfs_pci_end(d, r);

@@ -200,7 +200,6 @@ static int set_doorbell(struct pci_driver *d, unsigned vq,
 	b->t = &d->base;
 	/* Where in the BAR: nothing of ours. */
 	b->addr = (volatile void *)(uintptr_t)off;
-	d->fn->notify_bar = n->bar;
 	return 0;
 }
 
