@@ -324,6 +324,33 @@ static void any_bytes_end_well(void **state)
 	assert_in_range(found, 1000, 19000);
 }
 
+/* By the same walk. */
+static void msix_is_found_where_it_is_whole(void **state)
+{
+	struct fake *f = *state;
+	unsigned char *cap;
+
+	assert_int_equal(vtfs_pci_caps_msix(f->cfg), 0);
+	cap = fake_cap(f, VTFS_PCI_CAP_ID_MSIX, 12);
+	assert_int_equal(vtfs_pci_caps_msix(f->cfg), cap - f->cfg);
+	f->cfg[VTFS_PCI_STATUS] = 0;
+	assert_int_equal(vtfs_pci_caps_msix(f->cfg), 0);
+	f->cfg[VTFS_PCI_STATUS] = VTFS_PCI_STATUS_CAP_LIST;
+	/* A list that loops has one before the loop, and none in it. */
+	cap[1] = VTFS_PCI_CAP_FIRST;
+	assert_int_equal(vtfs_pci_caps_msix(f->cfg), cap - f->cfg);
+	cap[0] = VTFS_PCI_CAP_ID_EXP;
+	assert_int_equal(vtfs_pci_caps_msix(f->cfg), 0);
+	/* The last bytes of the space are too few. */
+	for (unsigned at = 244; at < 256; at += 4) {
+		cap[1] = (unsigned char)at;
+		f->cfg[at] = VTFS_PCI_CAP_ID_MSIX;
+		f->cfg[at + 1] = 0;
+		assert_int_equal(vtfs_pci_caps_msix(f->cfg),
+				 at == 244 ? at : 0);
+	}
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -343,6 +370,7 @@ int main(void)
 	    T(multiplier_is_a_power_of_two),
 	    T(shared_memory_has_64_bits_and_lies_in_its_bar),
 	    T(any_bytes_end_well),
+	    T(msix_is_found_where_it_is_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

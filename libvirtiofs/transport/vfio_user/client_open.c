@@ -227,20 +227,6 @@ int vtfs_vfu_region_io(struct vfu_client *c, uint16_t command,
 	return 0;
 }
 
-/* Where the MSI-X capability is, if its table fits what the server says. */
-static unsigned find_msix(const struct vfu_client *c)
-{
-	unsigned at = c->cfg[VTFS_PCI_CAP_PTR] & ~3u;
-
-	for (unsigned n = 0; n < 48 && at >= VTFS_PCI_CAP_FIRST; n++) {
-		if (c->cfg[at] == VTFS_PCI_CAP_ID_MSIX &&
-		    at + VTFS_PCI_MSIX_CAP_LEN <= sizeof(c->cfg))
-			return at;
-		at = c->cfg[at + 1] & ~3u;
-	}
-	return 0;
-}
-
 uint32_t vtfs_vfu_cfg32(const struct vfu_client *c, unsigned at)
 {
 	uint32_t v;
@@ -253,7 +239,7 @@ static void check_msix(struct vfu_client *c)
 {
 	uint32_t table, bar, cnt;
 
-	c->msix_cap = find_msix(c);
+	c->msix_cap = vtfs_pci_caps_msix(c->cfg);
 	if (!c->msix_cap) {
 		c->fn.vector_max = 0;
 		return;

@@ -129,22 +129,51 @@ static void take_virtio(struct walk *w, unsigned at)
 	w->virtio_cnt++;
 }
 
-static int walk_list(struct walk *w)
+/* ---- the list ---- */
+
+struct list {
+	const unsigned char *cfg;
+	unsigned next, cnt;
+};
+
+static struct list list_of(const unsigned char *cfg)
 {
-	unsigned at = w->cfg[VTFS_PCI_CAP_PTR] & ~3u;
+	struct list l = {.cfg = cfg};
 
-	for (unsigned n = 0; at; n++) {
-		const unsigned char *p = w->cfg + at;
+	if (get16(cfg + VTFS_PCI_STATUS) & VTFS_PCI_STATUS_CAP_LIST)
+		l.next = cfg[VTFS_PCI_CAP_PTR] & ~3u;
+	return l;
+}
 
-		if (n >= CAPS_MAX)
-			return vtfs_fail(-EPROTO, "the capability list loops");
-		if (at < VTFS_PCI_CAP_FIRST)
-			return vtfs_fail(-EPROTO, "a capability at %#x", at);
-		if (p[0] == VTFS_PCI_CAP_ID_VNDR &&
-		    at + sizeof(struct vtfs_pci_cap) <= VTFS_PCI_CFG_LEN)
-			take_virtio(w, at);
-		at = p[1] & ~3u;
-	}
+/* Where the next one is; 0: the end; -EPROTO. */
+static int next_cap(struct list *l)
+{
+	unsigned at = l->next;
+
+	if (!at)
+		return 0;
+	if (l->cnt++ >= CAPS_MAX)
+		return vtfs_fail(-EPROTO, "the capability list loops");
+	if (at < VTFS_PCI_CAP_FIRST)
+		return vtfs_fail(-EPROTO, "a capability at %#x", at);
+	l->next = l->cfg[at + 1] & ~3u;
+	return (int)at;
+}
+
+static bool is_cap(const unsigned char *cfg, int at, uint8_t id, size_t len)
+{
+	return cfg[at] == id && (size_t)at + len <= VTFS_PCI_CFG_LEN;
+}
+
+unsigned vtfs_pci_caps_msix(const unsigned char cfg[VTFS_PCI_CFG_LEN])
+{
+	struct list l = list_of(cfg);
+	int at;
+
+	while ((at = next_cap(&l)) > 0)
+		if (is_cap(cfg, at, VTFS_PCI_CAP_ID_MSIX,
+			   VTFS_PCI_MSIX_CAP_LEN))
+			return (unsigned)at;
 	return 0;
 }
 
@@ -168,10 +197,15 @@ int vtfs_pci_caps_find(struct vtfs_pci_caps *ret,
 {
 	struct vtfs_pci_caps c = {0};
 	struct walk w = {cfg, bar_len, &c, 0};
+	struct list l = list_of(cfg);
 	int r = check_ids(cfg);
 
-	if (r >= 0 && get16(cfg + VTFS_PCI_STATUS) & VTFS_PCI_STATUS_CAP_LIST)
-		r = walk_list(&w);
+	if (r < 0)
+		return r;
+	while ((r = next_cap(&l)) > 0)
+		if (is_cap(cfg, r, VTFS_PCI_CAP_ID_VNDR,
+			   sizeof(struct vtfs_pci_cap)))
+			take_virtio(&w, (unsigned)r);
 	if (r < 0)
 		return r;
 	if (!w.virtio_cnt)

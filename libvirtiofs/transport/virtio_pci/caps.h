@@ -26,6 +26,10 @@ struct vtfs_pci_caps {
 	uint32_t multiplier;	     /* of notify */
 };
 
+/* Where the first MSI-X capability is that lies inside; 0: nowhere, or the list
+ * is broken. */
+unsigned vtfs_pci_caps_msix(const unsigned char cfg[VTFS_PCI_CFG_LEN]);
+
 /* bar_len: bytes of each BAR, 0 for those that are no memory. -ENODEV: not a
  * virtio file system, or a legacy one; -EPROTO: the list loops, or no
  * instance of a structure that we need can be used. */
