@@ -348,6 +348,82 @@ static void ring_that_is_carried_breaks_the_rules(void **state)
 	is_broken(d);
 }
 
+static void put_slot(struct dmahost *d, unsigned i, uint32_t len, uint16_t id,
+		     uint16_t flags)
+{
+	unsigned char *p = dh_at(d, DH_GUEST + DH_RING + i * 16);
+
+	memset(p, 0, 8);
+	memcpy(p + 8, &(uint32_t){htole32(len)}, 4);
+	memcpy(p + 12, &(uint16_t){htole16(id)}, 2);
+	memcpy(p + 14, &(uint16_t){htole16(flags)}, 2);
+}
+
+/* INIT took slots 0 and 1. Available is 0x80 in the first round, 0x8000 in the
+ * second. */
+static void packed_ring_that_is_carried_breaks_the_rules(void **state)
+{
+	struct dmahost *d = *state;
+
+	/* A chain without an end, through all of the ring. */
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	for (unsigned i = 0; i < 64; i++)
+		put_slot(d, i, 8, 9, i < 2 ? 0x8001 : 0x81);
+	is_broken(d);
+
+	/* One that ends in what is not available. */
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	put_slot(d, 2, 8, 9, 0x81);
+	is_broken(d);
+
+	/* An id that there is not. */
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	put_slot(d, 2, 8, 64, 0x80);
+	is_broken(d);
+
+	/* The same id twice. */
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	put_slot(d, 2, 8, 7, 0x80);
+	put_slot(d, 3, 8, 7, 0x80);
+	is_broken(d);
+
+	/* Indirect without a word, and in a list. */
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	put_slot(d, 2, 16, 7, 0x84);
+	is_broken(d);
+	dh_open(d, VIRTIOFS_F_RING_PACKED | VIRTIOFS_F_INDIRECT_DESC);
+	put_slot(d, 1, 8, 7, 0x81);
+	put_slot(d, 2, 16, 7, 0x84);
+	is_broken(d);
+}
+
+/* All chains are bad ones, in all slots: they come back, round and round. */
+static void packed_ring_is_full_of_nothing(void **state)
+{
+	struct dmahost *d = *state;
+
+	dh_open(d, VIRTIOFS_F_RING_PACKED);
+	for (unsigned round = 0; round < 6; round++) {
+		uint16_t avail = round % 2 ? 0x8000 : 0x80;
+		uint16_t used = round % 2 ? 0 : 0x8080;
+
+		for (unsigned i = round ? 0 : 2; i < 64; i++)
+			put_slot(d, i, 8, (uint16_t)i, avail);
+		dh_kick(d, 1);
+		dh_pump(d);
+		for (unsigned i = round ? 0 : 2; i < 64; i++) {
+			unsigned char *p = dh_at(d,
+						 DH_GUEST + DH_RING + i * 16);
+			uint16_t flags;
+
+			memcpy(&flags, p + 14, 2);
+			assert_int_equal(le16toh(flags), used);
+		}
+	}
+	assert_int_equal(vh_status(&d->h), 15);
+	next_client_is_served(d);
+}
+
 /* Tables and buffers in no memory, or around the end of all addresses. */
 static void chain_names_what_is_not_there(void **state)
 {
@@ -432,6 +508,8 @@ int main(void)
 	    T(hang_up_instead_of_an_answer),
 	    T(every_answer_may_be_an_error),
 	    T(ring_that_is_carried_breaks_the_rules),
+	    T(packed_ring_that_is_carried_breaks_the_rules),
+	    T(packed_ring_is_full_of_nothing),
 	    T(chain_names_what_is_not_there),
 	    T(transfers_are_tiny),
 	    T(memory_lies_where_the_arena_is),

@@ -154,6 +154,15 @@ void dh_answer(struct dmahost *d, unsigned cnt)
 	dh_pump(d);
 }
 
+void dh_answer_one(struct dmahost *d, unsigned i)
+{
+	struct dh_io *in = d->kept[i];
+
+	memmove(d->kept + 1, d->kept, i * sizeof(d->kept[0]));
+	d->kept[0] = in;
+	dh_answer(d, 1);
+}
+
 static bool readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};

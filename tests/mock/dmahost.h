@@ -69,6 +69,8 @@ void dh_up(struct dmahost *d, uint64_t features);
 void dh_open(struct dmahost *d, uint64_t features);
 /* Answer what was kept: the first cnt. */
 void dh_answer(struct dmahost *d, unsigned cnt);
+/* The one with that number, before all others. */
+void dh_answer_one(struct dmahost *d, unsigned i);
 
 unsigned char *dh_at(struct dmahost *d, uint64_t addr);
 /* Post a chain and kick. */

@@ -21,11 +21,20 @@
 #define EVENT	 VIRTIOFS_F_EVENT_IDX
 #define INDIRECT VIRTIOFS_F_INDIRECT_DESC
 #define IN_ORDER VIRTIOFS_F_IN_ORDER
+#define PACKED	 VIRTIOFS_F_RING_PACKED
 
 #define BUF(off) (DH_GUEST + DH_BUFS + (off))
 
-static const uint64_t rings[] = {0, EVENT, INDIRECT, EVENT | INDIRECT,
-				 EVENT | INDIRECT | IN_ORDER};
+static const uint64_t rings[] = {0,
+				 EVENT,
+				 INDIRECT,
+				 EVENT | INDIRECT,
+				 EVENT | INDIRECT | IN_ORDER,
+				 PACKED,
+				 PACKED | EVENT,
+				 PACKED | EVENT | INDIRECT,
+				 PACKED | EVENT | IN_ORDER};
+#define RINGS (sizeof(rings) / sizeof(rings[0]))
 
 /* READ of size bytes of that value into the page at off; token is the page. */
 static void post_read(struct dmahost *d, uint32_t page, uint32_t size,
@@ -90,7 +99,7 @@ static void memory_without_fd_is_reached_by_messages(void **state)
 {
 	struct dmahost *d = *state;
 
-	for (unsigned i = 0; i < sizeof(rings) / sizeof(rings[0]); i++) {
+	for (unsigned i = 0; i < RINGS; i++) {
 		dh_open(d, rings[i]);
 		for (uint32_t page = 0; page < 9; page++) {
 			read_works(d, page, (unsigned char)(page + i + 1));
@@ -148,21 +157,14 @@ static bool last_is(const struct dmahost *d, const char *what)
 	return len >= 3 && !strncmp(d->text + len - 3, what, 2);
 }
 
-/* Index before ring, ring before buffers; data before elements, those before
- * the index, that before the call: each is answered before the next goes. */
-static void steps_wait_for_the_answers_to_those_before(void **state)
+static void check_steps(struct dmahost *d, const char *const *steps)
 {
-	static const char *const steps[] = {"ra ",    "rd ra ", "rb ",
-					    "wb wb ", "wu ",	"wi "};
-	struct dmahost *d = *state;
 	uint16_t token;
 	uint32_t len;
 
-	dh_open(d, 0);
 	d->keep = true;
 	post_read(d, 1, 0x1000, 7);
 	for (unsigned i = 0; i < 6; i++) {
-		d->text[0] = '\0';
 		memset(d->text, 0, sizeof(d->text));
 		if (!i)
 			dh_pump(d);
@@ -181,6 +183,60 @@ static void steps_wait_for_the_answers_to_those_before(void **state)
 	assert_int_equal(vh_heard(d->calls[2]), 1);
 	assert_true(dh_used(d, 1, &token, &len));
 	check_read(d, 1, 0x1000, 7);
+}
+
+/* Index before ring, ring before buffers; data before elements, those before
+ * the index, that before the call: each is answered before the next goes. */
+static void steps_wait_for_the_answers_to_those_before(void **state)
+{
+	static const char *const steps[] = {"ra ",    "rd ra ", "rb ",
+					    "wb wb ", "wu ",	"wi "};
+	struct dmahost *d = *state;
+
+	dh_open(d, 0);
+	check_steps(d, steps);
+}
+
+/* The flags of the head before the slots; id and length before the flags. */
+static void steps_of_a_packed_ring_wait_too(void **state)
+{
+	static const char *const steps[] = {"rd rd ", "rd rd ", "rb ",
+					    "wb wb ", "wd ",	"wd "};
+	struct dmahost *d = *state;
+
+	dh_open(d, PACKED);
+	check_steps(d, steps);
+}
+
+/* The driver writes the head last: what lies in the slots when it is not yet
+ * seen is not what counts. */
+static void slots_are_read_after_their_head(void **state)
+{
+	struct dmahost *d = *state;
+	unsigned char *ring;
+	unsigned char slots[48];
+	uint16_t token;
+	uint32_t len;
+
+	dh_open(d, PACKED);
+	ring = dh_at(d, DH_GUEST + DH_RING);
+	d->keep = true;
+	post_read(d, 1, 64, 7);
+	/* INIT took two slots. Only the head is there when it is looked for the
+	 * first time, all else only when it is looked for again. */
+	memcpy(slots, ring + 32, sizeof(slots));
+	memset(ring + 32, 0, 14);
+	memset(ring + 48, 0, 32);
+	dh_pump(d);
+	/* Behind the end too. */
+	assert_string_equal(d->text, "rd rd ");
+	dh_answer(d, 2);
+	assert_string_equal(d->text, "rd rd rd rd ");
+	memcpy(ring + 32, slots, sizeof(slots));
+	d->keep = false;
+	dh_answer(d, 2);
+	assert_true(dh_used(d, 1, &token, &len));
+	check_read(d, 1, 64, 7);
 }
 
 /* With EVENT_IDX a kick is asked for, and what came meanwhile is seen. */
@@ -315,6 +371,50 @@ static void data_that_does_not_come_is_an_error(void **state)
 	out = out_of(d, 0);
 	assert_int_equal(out.error, -EFAULT);
 	assert_int_equal(d->written_len, 0);
+}
+
+/* Any order of answers, chains of one and of many, in rings that are full,
+ * round and round. */
+static void answers_come_in_any_order(void **state)
+{
+	struct dmahost *d = *state;
+	unsigned seed = 7;
+
+	for (unsigned i = 0; i < RINGS; i++) {
+		unsigned char values[16] = {0}; /* in flight: not 0 */
+		unsigned posted = 0, done = 0;
+		uint16_t token;
+		uint32_t len;
+
+		d->num = 16;
+		dh_open(d, rings[i]);
+		d->keep = true;
+		for (unsigned n = 0; done < 200; n++) {
+			unsigned page = (unsigned)rand_r(&seed) % 16;
+
+			assert_true(n < 100000);
+			if (posted < 200 && !values[page] &&
+			    vtfs_vq_drv_free_cnt(d->drv[1]) >= 3) {
+				values[page] = (unsigned char)++posted;
+				post_read(d, page, 100, values[page]);
+			}
+			dh_pump(d);
+			if (d->kept_cnt)
+				dh_answer_one(d, (unsigned)rand_r(&seed) %
+						     d->kept_cnt);
+			while (dh_used(d, 1, &token, &len)) {
+				assert_int_equal(len, 116);
+				check_read(d, token, 100, values[token]);
+				values[token] = 0;
+				done++;
+			}
+		}
+		assert_int_equal(d->requests, 200 * (i + 1));
+		assert_int_equal(vh_status(&d->h), 15);
+		d->keep = false;
+		dh_dial(d);
+		memset(d->mem, 0, DH_MEM);
+	}
 }
 
 /* ---- what may be accessed ---- */
@@ -483,14 +583,18 @@ static void queue_that_rests_stops_and_starts_again(void **state)
 {
 	struct dmahost *d = *state;
 
-	dh_open(d, EVENT);
-	read_works(d, 1, 1);
-	vh_write(&d->h, VFU_REGION_CONFIG, VTFS_PCI_COMMAND, 2, 2);
-	vh_write(&d->h, VFU_REGION_CONFIG, VTFS_PCI_COMMAND, 2, 6);
-	dh_pump(d);
-	assert_int_equal(vh_status(&d->h), 15);
-	read_works(d, 2, 2);
-	read_works(d, 3, 3);
+	for (unsigned i = 0; i < RINGS; i++) {
+		dh_open(d, rings[i]);
+		read_works(d, 1, 1);
+		vh_write(&d->h, VFU_REGION_CONFIG, VTFS_PCI_COMMAND, 2, 2);
+		vh_write(&d->h, VFU_REGION_CONFIG, VTFS_PCI_COMMAND, 2, 6);
+		dh_pump(d);
+		assert_int_equal(vh_status(&d->h), 15);
+		read_works(d, 2, 2);
+		read_works(d, 3, 3);
+		dh_dial(d);
+		memset(d->mem, 0, DH_MEM);
+	}
 }
 
 static void client_goes_while_messages_are_unanswered(void **state)
@@ -627,6 +731,9 @@ int main(void)
 	    T(memory_without_fd_is_reached_by_messages),
 	    T(scattered_data_arrives_in_order),
 	    T(steps_wait_for_the_answers_to_those_before),
+	    T(steps_of_a_packed_ring_wait_too),
+	    T(slots_are_read_after_their_head),
+	    T(answers_come_in_any_order),
 	    T(nothing_is_missed_while_a_kick_is_asked_for),
 	    T(answers_to_writes_have_three_lengths),
 	    T(bytes_that_do_not_come_or_go_fail_their_request),

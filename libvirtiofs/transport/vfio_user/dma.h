@@ -13,16 +13,16 @@
  * judges descriptors as everywhere; towards the session a driver half. So
  * neither rings nor session know of messages.
  *
- *	look	(split) read the avail index; if it moved, the avail ring and
- *		the descriptors; then take the chains. One look at a time, begun
- *		by a kick.
+ *	look	split: read the avail index; if it moved, the avail ring and the
+ *		descriptors; packed: see dma_packed.c. Then take the chains. One
+ *		look at a time, begun by a kick.
  *	take	pop a chain, read its indirect table, find room in the arena,
  *		read what is readable, post it. Reading goes on for many chains
  *		at once.
  *	give	the session used a chain: write what it wrote, then the used
- *		elements, then the index, then call. Each step waits for the
- *		replies to the one before: a client may work on several
- *		messages at once.
+ *		elements, then the index (packed: the flags of the first), then
+ *		call. Each step waits for the replies to the one before: a
+ *		client may work on several messages at once.
  *
  * A chain that names what can't be reached, or whose bytes don't come, is
  * posted with an address that is in no memory: it fails as any such chain does.
@@ -45,6 +45,7 @@
 #include "transport/transport.h"
 #include "transport/virtio_pci/function.h"
 #include "vq/vq.h"
+#include "wire/ring.h"
 #include "wire/vfio_user.h"
 
 #define VFU_DMA_WINDOW 32u     /* messages without a reply; a power of two */
@@ -164,11 +165,22 @@ struct vfu_ring {
 	uint32_t table_len;
 	struct vtfs_range scratch[VFU_DMA_PARTS]; /* of making */
 	struct vfu_chain *ready, **ready_end;
-	struct vfu_ring_job elements, used_index;
-	bool giving;	   /* elements or used_index is under way */
-	uint16_t given;	   /* the used index that the client has */
-	uint16_t given_to; /* the one that it gets next */
-	uint16_t given_le;
+	struct vfu_ring_job elements, last;
+	bool giving; /* one of the two is under way */
+	/* Used index, or place with its wrap: the client has that, and gets
+	 * this one next. */
+	uint16_t given, given_to;
+	uint16_t last_le; /* what makes it visible */
+	/* Packed: slots as they were read, and flags of the first time. */
+	struct vtfs_wire_packed_desc *window;
+	uint16_t *seen;
+	uint32_t window_len;
+	struct vtfs_range window_ranges[2];
+	bool cut;	   /* its last chain goes on where it ends */
+	uint32_t in_hand;  /* slots popped that the client has not back */
+	uint16_t *entries; /* by id: slots of a chain in hand */
+	unsigned char *tails;
+	struct vtfs_range *tail_ranges;
 };
 
 struct vfu_dma {
@@ -226,6 +238,8 @@ static inline unsigned vtfs_vfu_page_cnt(uint64_t len)
 int vtfs_vfu_ring_new(struct vfu_ring **ret, struct vfu_device *d,
 		      struct vtfs_queue_setup *setup);
 void vtfs_vfu_ring_free(struct vfu_ring *ring);
+/* The session runs it. */
+void vtfs_vfu_ring_begin(struct vfu_ring *ring);
 void vtfs_vfu_ring_kicked(struct vfu_ring *ring);
 void vtfs_vfu_ring_called(struct vfu_ring *ring);
 /* Go on with what may have waited for memory. */
@@ -235,6 +249,31 @@ void vtfs_vfu_ring_quiet(struct vfu_ring *ring);
 void vtfs_vfu_ring_break(struct vfu_ring *ring, const char *why);
 /* A chain was pushed: tell the client. */
 void vtfs_vfu_ring_give(struct vfu_ring *ring);
+/* For its two layouts: a job on range of j; what each begins with when it is
+ * done: the ring, or NULL if it is broken now. */
+void vtfs_vfu_ring_transfer(struct vfu_ring *ring, struct vfu_ring_job *j,
+			    uint16_t command,
+			    void (*done)(struct vfu_job *, int));
+struct vfu_ring *vtfs_vfu_ring_came(struct vfu_job *job, int r);
+/* Nothing is there to be taken; or look on, when these bytes of the device area
+ * are written; or the client has what was to be given. */
+void vtfs_vfu_ring_rest(struct vfu_ring *ring);
+void vtfs_vfu_ring_write_event(struct vfu_ring *ring, uint32_t off,
+			       uint32_t len);
+void vtfs_vfu_ring_given(struct vfu_ring *ring);
+
+/* dma_split.c, dma_packed.c */
+int vtfs_vfu_split_init(struct vfu_ring *ring,
+			const struct vtfs_queue_setup *s);
+void vtfs_vfu_split_look(struct vfu_ring *ring);
+void vtfs_vfu_split_arm(struct vfu_ring *ring);
+void vtfs_vfu_split_give(struct vfu_ring *ring);
+int vtfs_vfu_packed_init(struct vfu_ring *ring);
+void vtfs_vfu_packed_fini(struct vfu_ring *ring);
+void vtfs_vfu_packed_look(struct vfu_ring *ring);
+void vtfs_vfu_packed_took(struct vfu_ring *ring, const struct vtfs_chain *c);
+void vtfs_vfu_packed_taken(struct vfu_ring *ring); /* all that was seen */
+void vtfs_vfu_packed_give(struct vfu_ring *ring);
 
 /* dma_chain.c */
 /* Pop one and begin. 1; 0 none, or it waits; the ring may be quiet then. */

@@ -372,9 +372,10 @@ int vtfs_vfu_chain_take(struct vfu_ring *ring)
 	if (ring->reads_table)
 		return 0;
 	if (!c) {
-		r = ring->free ? vtfs_vq_dev_pop(ring->dev,
-						 ring->d->dma.nothing, &chain)
-			       : -ENOSPC;
+		/* With a chain in hand for each entry there are no more. */
+		if (!ring->free)
+			return 0;
+		r = vtfs_vq_dev_pop(ring->dev, ring->d->dma.nothing, &chain);
 		if (r < 0)
 			vtfs_vfu_ring_break(ring, virtiofs_last_error());
 		if (r <= 0)
@@ -383,6 +384,8 @@ int vtfs_vfu_chain_take(struct vfu_ring *ring)
 		ring->free = c->next;
 		c->id = chain.id;
 		c->ring_cnt = chain.ring_cnt;
+		if (ring->flags & VTFS_VQ_PACKED)
+			vtfs_vfu_packed_took(ring, &chain);
 		keep(ring, c, &chain);
 	}
 	return ring->table_len ? read_table(ring, c) : begin(ring, c);

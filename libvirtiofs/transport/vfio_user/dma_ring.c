@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A queue that is carried: its two rings (dma.h). */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,7 +24,7 @@ void vtfs_vfu_ring_quiet(struct vfu_ring *ring)
 	vtfs_vfu_job_drop(d, &ring->body_avail.job);
 	vtfs_vfu_job_drop(d, &ring->event.job);
 	vtfs_vfu_job_drop(d, &ring->elements.job);
-	vtfs_vfu_job_drop(d, &ring->used_index.job);
+	vtfs_vfu_job_drop(d, &ring->last.job);
 	for (uint32_t i = 0; i < ring->num; i++)
 		vtfs_vfu_job_drop(d, &ring->chains[i].job);
 }
@@ -42,15 +41,10 @@ void vtfs_vfu_ring_break(struct vfu_ring *ring, const char *why)
 	vtfs_pcifn_broken(&ring->d->fn);
 }
 
-static struct vfu_ring *ring_of(struct vfu_job *job)
+struct vfu_ring *vtfs_vfu_ring_came(struct vfu_job *job, int r)
 {
-	return vtfs_container_of(job, struct vfu_ring_job, job)->ring;
-}
-
-/* What every job of the ring itself begins with: the ring, if it may go on. */
-static struct vfu_ring *came(struct vfu_job *job, int r)
-{
-	struct vfu_ring *ring = ring_of(job);
+	struct vfu_ring *ring =
+	    vtfs_container_of(job, struct vfu_ring_job, job)->ring;
 
 	if (r >= 0)
 		return ring;
@@ -58,8 +52,9 @@ static struct vfu_ring *came(struct vfu_job *job, int r)
 	return NULL;
 }
 
-static void transfer(struct vfu_ring *ring, struct vfu_ring_job *j,
-		     uint16_t command, void (*done)(struct vfu_job *, int))
+void vtfs_vfu_ring_transfer(struct vfu_ring *ring, struct vfu_ring_job *j,
+			    uint16_t command,
+			    void (*done)(struct vfu_job *, int))
 {
 	j->ring = ring;
 	j->job.ranges = &j->range;
@@ -69,101 +64,53 @@ static void transfer(struct vfu_ring *ring, struct vfu_ring_job *j,
 	vtfs_vfu_job_submit(ring->d, &j->job);
 }
 
-/* ---- looking ---- */
+/* ---- looking and giving, whatever the layout ---- */
 
-static struct vtfs_wire_avail *avail(const struct vfu_ring *ring)
+static bool is_packed(const struct vfu_ring *ring)
 {
-	return (void *)ring->driver;
-}
-
-static void look(struct vfu_ring *ring);
-
-static void rest(struct vfu_ring *ring)
-{
-	ring->look = VFU_LOOK_REST;
-	if (ring->kicked)
-		look(ring);
-}
-
-static void body_came(struct vfu_job *job, int r)
-{
-	struct vfu_ring *ring = came(job, r);
-
-	if (!ring || --ring->body)
-		return;
-	/* What was made available up to this index was read after it. */
-	avail(ring)->idx = ring->peek[1];
-	ring->look = VFU_LOOK_TAKE;
-	vtfs_vfu_ring_go(ring);
-}
-
-/* The rest of the avail ring and the descriptors, in two pieces. */
-static void read_body(struct vfu_ring *ring)
-{
-	ring->look = VFU_LOOK_BODY;
-	ring->body = 2;
-	ring->body_desc.range = (struct vtfs_range){ring->desc_at,
-						    ring->num * VTFS_DESC_SIZE};
-	ring->body_desc.job.base = ring->desc;
-	transfer(ring, &ring->body_desc, VFU_DMA_READ, body_came);
-	ring->body_avail.range = (struct vtfs_range){ring->driver_at + 4,
-						     ring->num * 2};
-	ring->body_avail.job.base = ring->driver + 4;
-	transfer(ring, &ring->body_avail, VFU_DMA_READ, body_came);
-}
-
-static void index_came(struct vfu_job *job, int r)
-{
-	struct vfu_ring *ring = came(job, r);
-
-	if (!ring)
-		return;
-	if (ring->peek[1] == avail(ring)->idx)
-		rest(ring);
-	else
-		read_body(ring);
+	return ring->flags & VTFS_VQ_PACKED;
 }
 
 static void look(struct vfu_ring *ring)
 {
 	ring->kicked = false;
 	ring->look = VFU_LOOK_INDEX;
-	ring->index.range = (struct vtfs_range){ring->driver_at, 4};
-	ring->index.job.base = (unsigned char *)ring->peek;
-	transfer(ring, &ring->index, VFU_DMA_READ, index_came);
+	if (is_packed(ring))
+		vtfs_vfu_packed_look(ring);
+	else
+		vtfs_vfu_split_look(ring);
+}
+
+void vtfs_vfu_ring_rest(struct vfu_ring *ring)
+{
+	ring->look = VFU_LOOK_REST;
+	if (ring->kicked)
+		look(ring);
 }
 
 static void event_went(struct vfu_job *job, int r)
 {
-	struct vfu_ring *ring = came(job, r);
+	struct vfu_ring *ring = vtfs_vfu_ring_came(job, r);
 
 	/* It asks for a kick from now on; what came before is seen now. */
 	if (ring)
 		look(ring);
 }
 
-/* All was taken. Without EVENT_IDX every chain comes with a kick: the used
- * flags stay 0. */
-static void arm(struct vfu_ring *ring)
+void vtfs_vfu_ring_write_event(struct vfu_ring *ring, uint32_t off,
+			       uint32_t len)
 {
-	uint32_t off = 4 + ring->num * 8;
-	uint16_t want;
-
-	if (!(ring->flags & VTFS_VQ_EVENT)) {
-		rest(ring);
-		return;
-	}
-	vtfs_vq_dev_arm(ring->dev);
-	memcpy(&want, ring->device + off, sizeof(want));
-	if (want == ring->told) {
-		rest(ring);
-		return;
-	}
-	ring->told = want;
 	ring->look = VFU_LOOK_EVENT;
-	ring->event.range = (struct vtfs_range){ring->device_at + off, 2};
+	ring->event.range = (struct vtfs_range){ring->device_at + off, len};
 	ring->event.job.base = ring->device + off;
-	transfer(ring, &ring->event, VFU_DMA_WRITE, event_went);
+	vtfs_vfu_ring_transfer(ring, &ring->event, VFU_DMA_WRITE, event_went);
+}
+
+void vtfs_vfu_ring_begin(struct vfu_ring *ring)
+{
+	/* Used flags, or the event word: both ask for kicks. */
+	vtfs_vfu_ring_write_event(ring, 0, is_packed(ring) ? 4 : 2);
+	vtfs_vq_drv_arm(ring->drv);
 }
 
 void vtfs_vfu_ring_go(struct vfu_ring *ring)
@@ -172,8 +119,13 @@ void vtfs_vfu_ring_go(struct vfu_ring *ring)
 		return;
 	while (vtfs_vfu_chain_take(ring))
 		;
-	if (!ring->quiet && !ring->making && ring->look == VFU_LOOK_TAKE)
-		arm(ring);
+	if (ring->quiet || ring->making || ring->look != VFU_LOOK_TAKE)
+		return;
+	/* All was taken. */
+	if (is_packed(ring))
+		vtfs_vfu_packed_taken(ring);
+	else
+		vtfs_vfu_split_arm(ring);
 }
 
 void vtfs_vfu_ring_kicked(struct vfu_ring *ring)
@@ -183,56 +135,12 @@ void vtfs_vfu_ring_kicked(struct vfu_ring *ring)
 		look(ring);
 }
 
-/* ---- giving ---- */
-
-static void give_some(struct vfu_ring *ring);
-
-static void index_went(struct vfu_job *job, int r)
-{
-	struct vfu_ring *ring = came(job, r);
-
-	if (!ring)
-		return;
-	ring->given = ring->given_to;
-	ring->giving = false;
-	/* The client's wish not to be called is as old as our copy. */
-	vtfs_bell_ring(&ring->bell);
-	give_some(ring);
-}
-
-static void elements_went(struct vfu_job *job, int r)
-{
-	struct vfu_ring *ring = came(job, r);
-
-	if (!ring)
-		return;
-	ring->given_le = htole16(ring->given_to);
-	ring->used_index.range = (struct vtfs_range){ring->device_at + 2, 2};
-	ring->used_index.job.base = (unsigned char *)&ring->given_le;
-	transfer(ring, &ring->used_index, VFU_DMA_WRITE, index_went);
-}
-
-/* The used elements that the client has not, up to the ring's end. */
 static void give_some(struct vfu_ring *ring)
 {
-	const struct vtfs_wire_used *used = (void *)ring->device;
-	uint32_t at = ring->given & (ring->num - 1);
-	uint32_t off = 4 + at * (uint32_t)sizeof(used->ring[0]);
-	uint16_t cnt = (uint16_t)(le16toh(used->idx) - ring->given);
-
-	if (!cnt)
-		return;
-	if (cnt > ring->num) {
-		vtfs_vfu_ring_break(ring, "more is used than the ring has");
-		return;
-	}
-	cnt = (uint16_t)vtfs_min_u32(cnt, ring->num - at);
-	ring->giving = true;
-	ring->given_to = (uint16_t)(ring->given + cnt);
-	ring->elements.range = (struct vtfs_range){
-	    ring->device_at + off, cnt * (uint32_t)sizeof(used->ring[0])};
-	ring->elements.job.base = ring->device + off;
-	transfer(ring, &ring->elements, VFU_DMA_WRITE, elements_went);
+	if (is_packed(ring))
+		vtfs_vfu_packed_give(ring);
+	else
+		vtfs_vfu_split_give(ring);
 }
 
 void vtfs_vfu_ring_give(struct vfu_ring *ring)
@@ -242,6 +150,15 @@ void vtfs_vfu_ring_give(struct vfu_ring *ring)
 	vtfs_vq_dev_publish(ring->dev);
 	if (!ring->giving)
 		give_some(ring);
+}
+
+void vtfs_vfu_ring_given(struct vfu_ring *ring)
+{
+	ring->given = ring->given_to;
+	ring->giving = false;
+	/* The client's wish not to be called is as old as our copy. */
+	vtfs_bell_ring(&ring->bell);
+	give_some(ring);
 }
 
 /* ---- the session's side ---- */
@@ -292,7 +209,6 @@ static int make_dev(struct vfu_ring *ring, const struct vtfs_queue_setup *s)
 				    .used_base = s->used_base,
 				    .max_parts = VFU_DMA_PARTS};
 	struct vtfs_vq_areas a;
-	struct vtfs_wire_used *used;
 	int r = vtfs_vq_areas(&a, ring->flags, s->num);
 
 	if (r < 0)
@@ -303,15 +219,13 @@ static int make_dev(struct vfu_ring *ring, const struct vtfs_queue_setup *s)
 	ring->desc = align_up(ring->copy);
 	ring->driver = align_up(ring->desc + a.desc_len);
 	ring->device = align_up(ring->driver + a.driver_len);
-	/* Where an earlier run ended; a new ring begins with 0. */
-	used = (void *)ring->device;
-	used->idx = htole16(s->used_base);
-	avail(ring)->idx = htole16(s->avail_base);
 	ring->given = s->used_base;
 	conf.desc = ring->desc;
 	conf.driver = ring->driver;
 	conf.device = ring->device;
-	return vtfs_vq_dev_new(&ring->dev, &conf);
+	r = is_packed(ring) ? vtfs_vfu_packed_init(ring)
+			    : vtfs_vfu_split_init(ring, s);
+	return r < 0 ? r : vtfs_vq_dev_new(&ring->dev, &conf);
 }
 
 /* Our own ring in the arena; setup then says where the session finds it. */
@@ -349,7 +263,7 @@ static int make_drv(struct vfu_ring *ring, struct vtfs_queue_setup *s)
 	s->desc = at;
 	s->driver = at + driver;
 	s->device = at + device;
-	s->avail_base = s->used_base = 0;
+	s->avail_base = s->used_base = is_packed(ring) ? VTFS_PACKED_WRAP : 0;
 	s->kick_fd = ring->kick;
 	s->call_fd = ring->call;
 	return vtfs_vq_drv_new(&ring->drv, &conf);
@@ -454,6 +368,7 @@ void vtfs_vfu_ring_free(struct vfu_ring *ring)
 	vtfs_vq_dev_free(ring->dev);
 	vtfs_vq_drv_free(ring->drv);
 	free(ring->chains);
+	vtfs_vfu_packed_fini(ring);
 	free(ring->copy);
 	free(ring);
 }

@@ -126,10 +126,6 @@ static int start_carried(struct vfu_device *d,
 	struct vfu_ring *ring;
 	int r;
 
-	if (vtfs_features_vq_flags(d->dma.features) & VTFS_VQ_PACKED)
-		return vtfs_fail(-EOPNOTSUPP,
-				 "a packed ring in memory without a file "
-				 "descriptor is not served");
 	r = make_ep(d);
 	if (r >= 0)
 		r = vtfs_vfu_arena_make(d);
@@ -145,9 +141,7 @@ static int start_carried(struct vfu_device *d,
 	d->dma.rings[setup->vq] = ring;
 	vtfs_log(d->sink->log, LOG_DEBUG,
 		 "queue %u: its memory is reached by messages", setup->vq);
-	/* There may have been kicks before. */
-	vtfs_vfu_ring_kicked(ring);
-	vtfs_vq_drv_arm(ring->drv);
+	vtfs_vfu_ring_begin(ring);
 	return 0;
 }
 
