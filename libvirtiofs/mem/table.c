@@ -77,16 +77,23 @@ static bool is_piece(const struct vtfs_table *t, const struct vtfs_map *m)
 	return false;
 }
 
-static int check_maps(const struct vtfs_table *t)
+/* May it stand behind prev, which may be NULL? */
+static bool is_next(const struct vtfs_map *prev, const struct vtfs_map *m)
 {
-	for (unsigned i = 0; i < t->map_cnt; i++) {
-		const struct vtfs_map *m = &t->maps[i];
-		const struct vtfs_map *prev = i ? m - 1 : NULL;
+	return !prev ||
+	       (m->addr >= prev->addr && m->addr - prev->addr >= prev->len);
+}
 
-		if (!m->len || vtfs_range_wraps(m->addr, m->len) ||
-		    !m->access || !is_piece(t, m) ||
-		    (prev && m->addr - prev->addr < prev->len) ||
-		    (prev && m->addr < prev->addr))
+/* Those from first on, and where the next begins. */
+static int check_maps(const struct vtfs_table *t, unsigned first, unsigned cnt)
+{
+	for (unsigned i = first; i < t->map_cnt && i <= first + cnt; i++) {
+		const struct vtfs_map *m = &t->maps[i];
+		bool fresh = i < first + cnt;
+
+		if (!is_next(i ? m - 1 : NULL, m) ||
+		    (fresh && (!m->len || vtfs_range_wraps(m->addr, m->len) ||
+			       !m->access || !is_piece(t, m))))
 			return vtfs_fail(-EINVAL, "map of %llu bytes at 0x%llx",
 					 (unsigned long long)m->len,
 					 (unsigned long long)m->addr);
@@ -94,9 +101,10 @@ static int check_maps(const struct vtfs_table *t)
 	return 0;
 }
 
-int vtfs_table_new_mapped(struct vtfs_table **ret,
-			  struct vtfs_region *const *regions, unsigned cnt,
-			  const struct vtfs_map *maps, unsigned map_cnt)
+/* A mapped table with room for so many maps. */
+static int new_mapped(struct vtfs_table **ret,
+		      struct vtfs_region *const *regions, unsigned cnt,
+		      unsigned map_cnt)
 {
 	struct vtfs_table *t;
 	int r = vtfs_table_new(&t, regions, cnt);
@@ -110,10 +118,29 @@ int vtfs_table_new_mapped(struct vtfs_table **ret,
 		vtfs_table_put(t);
 		return -ENOMEM;
 	}
-	if (map_cnt)
-		memcpy(t->maps, maps, map_cnt * sizeof(t->maps[0]));
-	t->map_cnt = map_cnt;
-	r = check_maps(t);
+	*ret = t;
+	return 0;
+}
+
+static void add_maps(struct vtfs_table *t, const struct vtfs_map *maps,
+		     unsigned cnt)
+{
+	if (cnt)
+		memcpy(t->maps + t->map_cnt, maps, cnt * sizeof(maps[0]));
+	t->map_cnt += cnt;
+}
+
+int vtfs_table_new_mapped(struct vtfs_table **ret,
+			  struct vtfs_region *const *regions, unsigned cnt,
+			  const struct vtfs_map *maps, unsigned map_cnt)
+{
+	struct vtfs_table *t;
+	int r = new_mapped(&t, regions, cnt, map_cnt);
+
+	if (r < 0)
+		return r;
+	add_maps(t, maps, map_cnt);
+	r = check_maps(t, 0, map_cnt);
 	if (r < 0)
 		vtfs_table_put(t);
 	else
@@ -189,6 +216,31 @@ static unsigned find_map(const struct vtfs_table *t, uint64_t addr)
 			hi = mid;
 	}
 	return lo;
+}
+
+int vtfs_table_edit(struct vtfs_table **ret, const struct vtfs_table *old,
+		    const struct vtfs_map_edit *edit)
+{
+	unsigned first = find_map(old, edit->addr);
+	unsigned end = first;
+	struct vtfs_table *t;
+	int r;
+
+	while (end < old->map_cnt && old->maps[end].addr <= edit->last)
+		end++;
+	r = new_mapped(&t, old->regions, old->cnt,
+		       old->map_cnt - (end - first) + edit->cnt);
+	if (r < 0)
+		return r;
+	add_maps(t, old->maps, first);
+	add_maps(t, edit->maps, edit->cnt);
+	add_maps(t, old->maps + end, old->map_cnt - end);
+	r = check_maps(t, first, edit->cnt);
+	if (r < 0)
+		vtfs_table_put(t);
+	else
+		*ret = t;
+	return r;
 }
 
 /* The map that has addr, if it permits this access, or NULL for a hole. *len

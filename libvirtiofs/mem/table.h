@@ -38,6 +38,12 @@ struct vtfs_map {
 	uint16_t access;    /* VTFS_MAP_, not 0 */
 };
 
+struct vtfs_map_edit {
+	uint64_t addr, last;
+	const struct vtfs_map *maps;
+	unsigned cnt;
+};
+
 struct vtfs_view;
 
 struct vtfs_table {
@@ -60,6 +66,11 @@ int vtfs_table_new(struct vtfs_table **ret, struct vtfs_region *const *regions,
 int vtfs_table_new_mapped(struct vtfs_table **ret,
 			  struct vtfs_region *const *regions, unsigned cnt,
 			  const struct vtfs_map *maps, unsigned map_cnt);
+/* old, which is mapped, with these maps in the place of its own in [addr,
+ * last]; none lies across either end. No views. Costs no more than a copy.
+ * Errors as above. */
+int vtfs_table_edit(struct vtfs_table **ret, const struct vtfs_table *old,
+		    const struct vtfs_map_edit *edit);
 struct vtfs_table *vtfs_table_get(struct vtfs_table *t);
 void vtfs_table_put(struct vtfs_table *t);
 /* Was a page of it taken back (vtfs_region_faulted())? */

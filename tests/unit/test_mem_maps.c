@@ -93,6 +93,70 @@ static void one_piece_may_have_several_maps(void **state)
 	assert_null(vtfs_table_ptr(f->t, UINT64_MAX, 2));
 }
 
+static int edit(struct fix *f, uint64_t addr, uint64_t last,
+		const struct vtfs_map *maps, unsigned cnt)
+{
+	const struct vtfs_map_edit e = {addr, last, maps, cnt};
+	struct vtfs_table *t;
+	int r = vtfs_table_edit(&t, f->t, &e);
+
+	if (r < 0)
+		return r;
+	vtfs_table_put(f->t);
+	f->t = t;
+	return 0;
+}
+
+static void an_edit_changes_what_lies_between_its_ends(void **state)
+{
+	struct fix *f = *state;
+	unsigned char *p = f->r[0]->addr;
+	const struct vtfs_map two[] = {
+	    {A + PAGE, PAGE, p, 3, RW},
+	    {A + 2 * PAGE, PAGE, p + 3 * PAGE, 3, RW},
+	};
+	const struct vtfs_map front = {A - PAGE, PAGE, p + PAGE, 3, RW};
+
+	assert_int_equal(edit(f, A + PAGE, A + 3 * PAGE - 1, two, 2), 0);
+	assert_int_equal(f->t->map_cnt, 5);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A, PAGE), p);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A + PAGE, PAGE), p);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A + 2 * PAGE, 1), p + 3 * PAGE);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A + 3 * PAGE, 1), p + 2 * PAGE);
+	/* Nothing instead; something where nothing was; all of it. */
+	assert_int_equal(edit(f, A + PAGE, A + 4 * PAGE - 1, NULL, 0), 0);
+	assert_int_equal(f->t->map_cnt, 2);
+	assert_null(vtfs_table_ptr(f->t, A + 2 * PAGE, 1));
+	assert_int_equal(edit(f, A - PAGE, A - 1, &front, 1), 0);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A - PAGE, 1), p + PAGE);
+	assert_ptr_equal(vtfs_table_ptr(f->t, A, PAGE), p);
+	assert_int_equal(f->t->map_cnt, 3);
+	assert_int_equal(edit(f, 0, UINT64_MAX, &front, 1), 0);
+	assert_int_equal(f->t->map_cnt, 1);
+}
+
+static void edits_are_judged_like_tables(void **state)
+{
+	struct fix *f = *state;
+	unsigned char *p = f->r[0]->addr;
+	const struct vtfs_map bad[] = {
+	    /* Into the one behind, or the one before. */
+	    {A + PAGE, 2 * PAGE, p, 3, RW},
+	    {A + PAGE - 1, PAGE, p, 3, RW},
+	    /* Empty, without access, in no region, beyond its end. */
+	    {A + PAGE, 0, p, 3, RW},
+	    {A + PAGE, PAGE, p, 3, 0},
+	    {A + PAGE, PAGE, p, 4, RW},
+	    {A + PAGE, PAGE, p + 3 * PAGE + 1, 3, RW},
+	};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(
+		    edit(f, A + PAGE, A + 2 * PAGE - 1, &bad[i], 1), -EINVAL);
+		assert_int_equal(f->t->map_cnt, 5);
+	}
+}
+
 static void covers_tells_the_first_byte_that_is_not(void **state)
 {
 	struct fix *f = *state;
@@ -266,6 +330,8 @@ int main(void)
 	    T(regions_are_not_found_by_their_own_addresses),
 	    T(one_piece_may_have_several_maps),
 	    T(covers_tells_the_first_byte_that_is_not),
+	    T(an_edit_changes_what_lies_between_its_ends),
+	    T(edits_are_judged_like_tables),
 	    T(copy_goes_over_the_borders),
 	    T(append_leaves_holes_and_addresses),
 	    T(maps_that_can_not_be_are_refused),

@@ -317,6 +317,96 @@ static void the_iotlb_is_bounded(void **state)
 	assert_true(f.v->rec.table->map_cnt <= VU_TLB_MAX + 1);
 }
 
+#define PAGES 40u /* more addresses than there is memory */
+
+/* What a page of addresses is, as told by messages: page of memory + 1. */
+struct model {
+	unsigned page[PAGES];
+	unsigned access[PAGES];
+};
+
+static void check_model(const struct model *m)
+{
+	const struct vtfs_table *t = f.v->rec.table;
+	uint64_t hole;
+
+	for (unsigned i = 0; i < PAGES; i++) {
+		uint64_t iova = IOVA + i * VU_TLB_PAGE;
+
+		for (unsigned a = 1; a <= 2; a++)
+			assert_int_equal(
+			    vtfs_table_covers(t, iova, VU_TLB_PAGE, a, &hole),
+			    m->page[i] && m->access[i] & a);
+		if (m->page[i] && m->access[i] & 1)
+			assert_int_equal(where(i * VU_TLB_PAGE),
+					 (m->page[i] - 1) * VU_TLB_PAGE);
+	}
+}
+
+static unsigned pick(uint32_t *seed, unsigned below)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return (*seed >> 16) % below;
+}
+
+/* Tables are edited, not made anew: each must be as if it were. */
+static void whatever_came_before_the_table_is_as_told(void **state)
+{
+	struct model m = {{0}, {0}};
+	uint32_t seed = 1;
+
+	for (unsigned round = 0; round < 1500; round++) {
+		unsigned first = pick(&seed, PAGES);
+		unsigned cnt = 1 + pick(&seed, 4);
+		unsigned page = pick(&seed, VD_MEM / VU_TLB_PAGE - 4);
+		unsigned access = 1 + pick(&seed, 3);
+		bool goes = pick(&seed, 3) == 0;
+
+		if (goes)
+			access = page = 0;
+		if (pick(&seed, 8) == 0)
+			page = first % 8;
+		if (first + cnt > PAGES)
+			cnt = PAGES - first;
+		assert_int_equal(
+		    message(goes ? VU_IOTLB_INVALIDATE : VU_IOTLB_UPDATE,
+			    IOVA + first * VU_TLB_PAGE, cnt * VU_TLB_PAGE,
+			    goes ? 0 : VD_USER + page * VU_TLB_PAGE,
+			    (uint8_t)access),
+		    0);
+		for (unsigned i = 0; i < cnt; i++) {
+			m.page[first + i] = goes ? 0 : page + i + 1;
+			m.access[first + i] = access;
+		}
+		check_model(&m);
+	}
+}
+
+/* A ring's entries are never the oldest. */
+static void a_ring_keeps_its_entries(void **state)
+{
+	struct vu_vring_addr a = {.index = 1,
+				  .desc = IOVA,
+				  .avail = IOVA + 0x1000,
+				  .used = IOVA + 0x2000};
+
+	assert_int_equal(vd_ask_state(f.v, VU_SET_VRING_NUM, 1, 8), 0);
+	assert_int_equal(vd_ask(f.v, VU_SET_VRING_ADDR, &a, sizeof(a)), 0);
+	/* The last byte of each area is in an entry of its own. */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(update(i * 0x1000, 8, 0), 0);
+		assert_int_equal(update(i * 0x1000 + 8, 0x200, 0x2000), 0);
+	}
+	for (unsigned i = 0; i < VU_TLB_MAX + 500; i++)
+		assert_int_equal(
+		    message(VU_IOTLB_UPDATE, i * 0x2000ULL, 1, VD_USER, RW), 0);
+	assert_int_equal(where(0), 0);
+	assert_int_equal(where(127), 0x2000 + 119);
+	assert_int_equal(where(0x1000 + 19), 0x2000 + 11);
+	assert_int_equal(where(0x2000 + 67), 0x2000 + 59);
+	assert_null(vtfs_table_ptr(f.v->rec.table, 0, 1));
+}
+
 static void memory_that_goes_takes_its_entries_along(void **state)
 {
 	struct vu_mem_reg m = {.region = {VD_GUEST, VD_MEM, VD_USER, 0}};
@@ -365,6 +455,28 @@ static void an_entry_that_has_gone_is_asked_for_again(void **state)
 	assert_true(heard("absent 0+0 0;"));
 	miss(IOVA, 1, VTFS_MAP_READ);
 	expect(VU_IOTLB_MISS, IOVA, VU_ACCESS_RO);
+}
+
+/* Its answer comes all the same, and is not one too many. */
+static void a_question_survives_a_change_of_features(void **state)
+{
+	struct vhudev *v = f.v;
+
+	miss(IOVA, 0x2000, VTFS_MAP_READ);
+	expect(VU_IOTLB_MISS, IOVA, VU_ACCESS_RO);
+	expect(VU_IOTLB_MISS, IOVA + 0x1000, VU_ACCESS_RO);
+	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES, FEATURES), 0);
+	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES, VD_FEATURES), 0);
+	answer(1);
+	assert_true(heard("absent ffff0000+1000 1;"));
+	assert_int_equal(vd_ask_u64(v, VU_SET_FEATURES, FEATURES), 0);
+	miss(IOVA + 0x5000, 1, VTFS_MAP_READ);
+	expect(VU_IOTLB_MISS, IOVA + 0x5000, VU_ACCESS_RO);
+	answer(1);
+	assert_true(heard("absent ffff1000+1000 1;"));
+	answer(1);
+	assert_true(heard("absent ffff5000+1000 1;"));
+	assert_string_equal(v->rec.logged, "");
 }
 
 /* covers: VHU-DEV-21 */
@@ -571,9 +683,12 @@ int main(void)
 	    T(invalidation_cuts_entries),
 	    T(an_invalidation_is_answered_when_the_session_says_so),
 	    T(the_iotlb_is_bounded),
+	    T(whatever_came_before_the_table_is_as_told),
+	    T(a_ring_keeps_its_entries),
 	    T(memory_that_goes_takes_its_entries_along),
 	    T(misses_are_asked_page_by_page),
 	    T(an_entry_that_has_gone_is_asked_for_again),
+	    T(a_question_survives_a_change_of_features),
 	    T(an_entry_that_forbids_is_an_access_failure),
 	    T(what_has_come_meanwhile_is_not_asked),
 	    T(a_yes_counts_when_all_was_read),

@@ -54,6 +54,10 @@ struct vu_tlb {
 	bool on;		      /* ACCESS_PLATFORM was negotiated */
 	struct vu_tlb_entry *entries; /* sorted; room for VU_TLB_MAX + 2 */
 	unsigned cnt;
+	/* Where entries are not as in table. */
+	bool changed;
+	uint64_t change_addr, change_last;
+	struct vtfs_map *maps; /* where a table is composed */
 	uint64_t clock;
 	struct vtfs_table *table; /* what the session has */
 	/* In the order of asking: answered, sent, waiting. */
@@ -64,6 +68,16 @@ struct vu_tlb {
 
 struct vu_device;
 
+/* device_entries.c: the first entry that ends behind iova. */
+unsigned vtfs_vu_tlb_find(const struct vu_tlb *t, uint64_t iova);
+/* Does the IOTLB say all of e already? */
+bool vtfs_vu_tlb_is_known(const struct vu_tlb *t, const struct vu_tlb_entry *e);
+/* Nothing is there then. */
+void vtfs_vu_tlb_remove(struct vu_device *d, uint64_t iova, uint64_t len);
+/* Where nothing is. */
+void vtfs_vu_tlb_add(struct vu_device *d, const struct vu_tlb_entry *e);
+
+/* device_iotlb.c */
 bool vtfs_vu_tlb_can(const struct vu_device *d);
 /* Features were chosen, or memory changed: -EINPROGRESS, the session gets a
  * table; 0 nothing to do. */
@@ -76,6 +90,8 @@ int vtfs_vu_tlb_msg(struct vu_device *d);
 int vtfs_vu_tlb_msg_done(struct vu_device *d);
 /* The table for the memory there is. */
 int vtfs_vu_tlb_compile(struct vu_device *d);
+
+/* device_miss.c */
 void vtfs_vu_tlb_miss(struct vu_device *d, const struct vtfs_miss *m);
 /* The next question, if there is one to be sent; it was sent; its answer. */
 /* An entry came. */
