@@ -73,7 +73,8 @@ int vtfs_slots_new_mapped(struct vtfs_slots **ret, unsigned cnt,
 	t->block_ranges = calloc((size_t)t->block_cnt * max_parts,
 				 sizeof(*t->ranges));
 	t->bounce = calloc(t->cnt, VTFS_SLOT_BOUNCE);
-	if (!t->ranges || !t->block_ranges || !t->bounce) {
+	t->touching = calloc(vtfs_slot_words(t), sizeof(*t->touching));
+	if (!t->ranges || !t->block_ranges || !t->bounce || !t->touching) {
 		vtfs_slots_free(t);
 		return -ENOMEM;
 	}
@@ -92,6 +93,7 @@ void vtfs_slots_free(struct vtfs_slots *t)
 	free(t->ranges);
 	free(t->block_ranges);
 	free(t->bounce);
+	free(t->touching);
 	free(t->slots);
 	free(t->blocks);
 	free(t->block_next);
@@ -199,6 +201,21 @@ struct iovec *vtfs_slot_block_parts(struct vtfs_slots *t, struct vtfs_slot *s)
 {
 	return (struct iovec *)(void *)(vtfs_slot_block_arg(t, s) +
 					VTFS_BLOCK_ARG);
+}
+
+void vtfs_slot_touch(struct vtfs_slots *t, const struct vtfs_slot *s)
+{
+	__atomic_fetch_or(&t->touching[s->idx / 64], UINT64_C(1) << s->idx % 64,
+			  __ATOMIC_SEQ_CST);
+}
+
+void vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s)
+{
+	uint64_t *word = &t->touching[s->idx / 64];
+	uint64_t bit = UINT64_C(1) << s->idx % 64;
+
+	if (__atomic_load_n(word, __ATOMIC_RELAXED) & bit)
+		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
 }
 
 void vtfs_slot_hand(struct vtfs_slot *s)

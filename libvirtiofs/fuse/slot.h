@@ -95,11 +95,10 @@ struct vtfs_slot {
 	uint32_t entries_left;
 	bool counting; /* cursor is set */
 
-	/* Behind an IOMMU: what the chain names. Read by dispatch while touches
-	 * is set, so all of it is atomic; written by the taker. */
+	/* Behind an IOMMU: what the chain names. Read by dispatch while its bit
+	 * of touching is set, so all of it is atomic; written by the taker. */
 	struct vtfs_range *ranges;
 	uint32_t range_cnt;
-	uint32_t touches;	  /* atomic: bytes of ranges may be accessed */
 	uint32_t readable_ranges; /* in front */
 	uint32_t table_len;	  /* parked: as in struct vtfs_late_chain */
 	uint64_t table_addr;
@@ -134,6 +133,9 @@ struct vtfs_slots {
 	uint32_t *block_next;
 	struct vtfs_range *ranges; /* behind an IOMMU, else NULL */
 	struct vtfs_range *block_ranges;
+	/* Atomic: bit per slot: bytes of its ranges may be accessed. Few are at
+	 * a time, and every translation that goes has them looked for. */
+	uint64_t *touching;
 	unsigned char *bounce;
 	unsigned range_max; /* of a block */
 	/* Written by all who give back. */
@@ -147,6 +149,11 @@ int vtfs_slots_new(struct vtfs_slots **ret, unsigned cnt, unsigned max_parts);
 int vtfs_slots_new_mapped(struct vtfs_slots **ret, unsigned cnt,
 			  unsigned max_parts);
 void vtfs_slots_free(struct vtfs_slots *t);
+/* Of touching. */
+static inline unsigned vtfs_slot_words(const struct vtfs_slots *t)
+{
+	return (t->cnt + 63) / 64;
+}
 
 /* ---- the taker ---- */
 
@@ -168,6 +175,11 @@ struct iovec *vtfs_slot_block_parts(struct vtfs_slots *t, struct vtfs_slot *s);
 unsigned char *vtfs_slot_block_arg(struct vtfs_slots *t, struct vtfs_slot *s);
 /* From now on the program has it. */
 void vtfs_slot_hand(struct vtfs_slot *s);
+
+/* Behind an IOMMU, whoever has s: its bytes may be accessed, or not any more.
+ */
+void vtfs_slot_touch(struct vtfs_slots *t, const struct vtfs_slot *s);
+void vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s);
 
 /* ---- anybody ---- */
 

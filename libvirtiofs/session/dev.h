@@ -83,6 +83,7 @@ struct vtfs_conf {
 	bool fail;		/* those that wait for memory fail */
 	bool mapped;		/* the table is: behind an IOMMU */
 	bool used;		/* this element of the array is */
+	struct vtfs_miss gone;	/* translations that the last one may have */
 	struct vtfs_conf *next; /* adopted and left: see old */
 };
 
@@ -92,8 +93,12 @@ struct vtfs_retire {
 	struct vtfs_table *now;
 	uint64_t cookie;
 	bool silent;	       /* that peer is gone: no answer */
+	bool regions;	       /* now lacks some, perhaps */
 	struct vtfs_miss gone; /* translations; len 0: none */
 };
+
+/* None. */
+static const struct vtfs_miss vtfs_no_miss;
 
 /* Memory of the peer, as long as the device or any run needs it. */
 struct vtfs_peermem {
@@ -278,15 +283,19 @@ void vtfs_gate_enter(struct virtiofs_devq *q);
 void vtfs_gate_leave(struct virtiofs_devq *q);
 /* For dispatch: true: inside. False: who is inside will wake dispatch. */
 bool vtfs_gate_try(struct virtiofs_devq *q);
-/* Compose from q's fields and make the queue adopt it. */
+/* Compose from q's fields and make the queue adopt it. Its owner is woken if
+ * there is anything new for it to do. */
 void vtfs_devq_post(struct virtiofs_devq *q);
+/* The same, after translations went. */
+void vtfs_devq_post_gone(struct virtiofs_devq *q, const struct vtfs_miss *gone);
 /* Has everything posted been adopted? Tries to. */
 bool vtfs_devq_adopted(struct virtiofs_devq *q);
 void vtfs_devq_collect(struct virtiofs_devq *q);
 /* request: 0, or as call_ioctl of a setup. */
 struct vtfs_call *vtfs_call_new(int fd, unsigned long request, uint32_t vq);
 /* Make all queues that run adopt what is there now. */
-void vtfs_device_post_all(struct virtiofs_device *dev);
+void vtfs_device_post_all(struct virtiofs_device *dev,
+			  const struct vtfs_miss *gone);
 /* Where a queue's ring lies. -EFAULT, -EINVAL: nowhere, not aligned. */
 int vtfs_devq_find_ring(const struct virtiofs_devq *q,
 			const struct vtfs_table *t, void *ret[3]);
@@ -372,6 +381,9 @@ bool vtfs_device_is_mapped(const struct virtiofs_device *dev);
 int vtfs_devq_take_mapped(struct virtiofs_devq *q, uint64_t now);
 /* s, which is parsed, may have nothing of the peer's to touch. */
 void vtfs_devq_let_go(struct vtfs_slot *s);
+/* Gate held, have is new: may a parked chain go on with it, or has one to ask
+ * again? */
+bool vtfs_devq_has_retry(struct virtiofs_devq *q);
 /* Gate held: is there a parked chain to be tried? */
 bool vtfs_devq_may_retry(const struct virtiofs_devq *q);
 /* Was any of m said to be absent since s asked, i.e. since there were s->asked
@@ -449,6 +461,8 @@ void vtfs_device_raw_reply(struct virtiofs_device *dev,
 extern const struct vtfs_dev_sink_ops vtfs_device_sink_ops;
 /* Its virtqueue's number, which depends on the features. Dispatch. */
 unsigned vtfs_devq_vq(const struct virtiofs_devq *q);
+/* Answer the oldest change of memory, if nothing waits for it any more. */
+bool vtfs_device_retire(struct virtiofs_device *dev);
 /* Whatever can be finished now; from dispatch. */
 void vtfs_device_settle(struct virtiofs_device *dev);
 unsigned vtfs_device_max_parts(const struct virtiofs_device *dev, uint32_t num);

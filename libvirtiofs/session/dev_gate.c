@@ -40,10 +40,20 @@ static void leave_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 	    &q->old, &old, c, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-/* Gate held, and the push lock of whichever run is concerned. */
-static void change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
+/* Is there more to c than another table? */
+static bool is_more(const struct vtfs_conf *have, const struct vtfs_conf *c)
+{
+	return !have || !c->mapped || have->run != c->run ||
+	       have->ring != c->ring || have->take != c->take ||
+	       have->drop != c->drop || have->fail != c->fail;
+}
+
+/* Gate held, and the push lock of whichever run is concerned. True: the owner
+ * has something to do. */
+static bool change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 {
 	struct vtfs_conf *have = q->have;
+	bool more = is_more(have, c);
 
 	if (c->ring)
 		vtfs_vq_dev_move(c->run->vq, c->desc, c->driver, c->device);
@@ -52,17 +62,23 @@ static void change_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 		vtfs_devq_call(q, c->call);
 	q->have = c;
 	if (c->mapped) {
-		__atomic_store_n(&q->retry, 1, __ATOMIC_RELEASE);
+		if (vtfs_devq_has_retry(q)) {
+			__atomic_store_n(&q->retry, 1, __ATOMIC_RELEASE);
+			more = true;
+		}
 		vtfs_run_push_late(c->run, c);
 	}
 	__atomic_store_n(&q->size, c->run ? c->run->num : 0, __ATOMIC_RELAXED);
+	return more;
 }
 
-/* Gate held. */
+/* Gate held. Whoever adopts wakes the owner: it may be asleep, or have looked
+ * already. */
 static void adopt(struct virtiofs_devq *q)
 {
 	struct vtfs_conf *c, *have = q->have;
 	struct vtfs_run *run;
+	bool more;
 
 	if (!__atomic_load_n(&q->want, __ATOMIC_RELAXED))
 		return;
@@ -72,11 +88,13 @@ static void adopt(struct virtiofs_devq *q)
 	run = c->run ? c->run : have ? have->run : NULL;
 	if (run)
 		pthread_mutex_lock(&run->push_lock);
-	change_conf(q, c);
+	more = change_conf(q, c);
 	if (run)
 		pthread_mutex_unlock(&run->push_lock);
 	if (have)
 		leave_conf(q, have);
+	if (more)
+		vtfs_devq_wake(q);
 }
 
 static bool enter(struct virtiofs_devq *q)
@@ -290,16 +308,43 @@ static void fill_conf(struct virtiofs_devq *q, struct vtfs_conf *c)
 		__atomic_store_n(&q->broken, 1, __ATOMIC_RELAXED);
 }
 
-void vtfs_devq_post(struct virtiofs_devq *q)
+/* What went with a conf that nobody adopted, went with the next. */
+static void add_gone(struct vtfs_miss *to, const struct vtfs_miss *from)
 {
+	uint64_t last;
+
+	if (!from->len)
+		return;
+	if (!to->len) {
+		*to = *from;
+		return;
+	}
+	last = to->addr + (to->len - 1);
+	if (last < from->addr + (from->len - 1))
+		last = from->addr + (from->len - 1);
+	to->addr = vtfs_min_u64(to->addr, from->addr);
+	to->len = last - to->addr + 1;
+}
+
+void vtfs_devq_post_gone(struct virtiofs_devq *q, const struct vtfs_miss *gone)
+{
+	struct vtfs_conf *old = __atomic_exchange_n(&q->want, NULL,
+						    __ATOMIC_SEQ_CST);
 	struct vtfs_conf *c = get_conf(q);
 
 	fill_conf(q, c);
-	c = __atomic_exchange_n(&q->want, c, __ATOMIC_SEQ_CST);
-	if (c)
-		free_conf(c);
+	c->gone = *gone;
+	if (old) {
+		add_gone(&c->gone, &old->gone);
+		free_conf(old);
+	}
+	__atomic_store_n(&q->want, c, __ATOMIC_SEQ_CST);
 	vtfs_devq_adopted(q);
-	vtfs_devq_wake(q);
+}
+
+void vtfs_devq_post(struct virtiofs_devq *q)
+{
+	vtfs_devq_post_gone(q, &vtfs_no_miss);
 }
 
 bool vtfs_devq_adopted(struct virtiofs_devq *q)

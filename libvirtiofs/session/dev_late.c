@@ -89,7 +89,7 @@ static bool push(struct vtfs_run *run, const struct vtfs_conf *conf,
 {
 	int r = -EAGAIN;
 
-	__atomic_store_n(&s->touches, 0, __ATOMIC_SEQ_CST);
+	vtfs_slot_untouch(run->slots, s);
 	if (__atomic_load_n(&run->lost, __ATOMIC_ACQUIRE))
 		return true;
 	if (conf->ring)
@@ -144,15 +144,12 @@ void vtfs_run_push_late(struct vtfs_run *run, const struct vtfs_conf *conf)
 
 /* ---- translations that go ---- */
 
-static bool touches(const struct vtfs_slot *s, const struct vtfs_miss *gone)
+static bool overlaps(const struct vtfs_slot *s, const struct vtfs_miss *gone)
 {
-	const struct vtfs_range *v;
-	uint32_t cnt;
+	const struct vtfs_range *v = __atomic_load_n(&s->ranges,
+						     __ATOMIC_RELAXED);
+	uint32_t cnt = __atomic_load_n(&s->range_cnt, __ATOMIC_RELAXED);
 
-	if (!__atomic_load_n(&s->touches, __ATOMIC_SEQ_CST))
-		return false;
-	v = __atomic_load_n(&s->ranges, __ATOMIC_RELAXED);
-	cnt = __atomic_load_n(&s->range_cnt, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < cnt; i++) {
 		uint64_t addr = __atomic_load_n(&v[i].addr, __ATOMIC_RELAXED);
 		uint32_t len = __atomic_load_n(&v[i].len, __ATOMIC_RELAXED);
@@ -163,18 +160,34 @@ static bool touches(const struct vtfs_slot *s, const struct vtfs_miss *gone)
 	return false;
 }
 
+static bool touches(const struct vtfs_run *run, const struct vtfs_slot *s,
+		    const struct vtfs_miss *gone)
+{
+	uint64_t word = __atomic_load_n(&run->slots->touching[s->idx / 64],
+					__ATOMIC_SEQ_CST);
+
+	return word >> s->idx % 64 & 1 && overlaps(s, gone);
+}
+
 bool vtfs_run_touches(struct vtfs_run *run, const struct vtfs_miss *gone)
 {
+	struct vtfs_slots *t = run->slots;
 	bool any = false;
 
-	if (!gone->len || !run->mapped)
+	if (!gone->len || !run->mapped || !t)
 		return false;
-	for (unsigned i = 0; run->slots && i < run->slots->cnt; i++) {
-		struct vtfs_slot *s = &run->slots->slots[i];
+	for (unsigned i = 0; i < vtfs_slot_words(t); i++) {
+		uint64_t bits = __atomic_load_n(&t->touching[i],
+						__ATOMIC_SEQ_CST);
 
-		if (touches(s, gone) && vtfs_slot_hold(s))
-			vtfs_slot_tell(run, s);
-		any |= touches(s, gone);
+		for (; bits; bits &= bits - 1) {
+			struct vtfs_slot *s =
+			    &t->slots[i * 64 + (unsigned)__builtin_ctzll(bits)];
+
+			if (touches(run, s, gone) && vtfs_slot_hold(s))
+				vtfs_slot_tell(run, s);
+			any |= touches(run, s, gone);
+		}
 	}
 	return any;
 }

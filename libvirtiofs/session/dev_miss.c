@@ -9,8 +9,10 @@
  * chain is parked in the queue's list, and what is missing is put into
  * dev->misses, from where dispatch passes it to the transport. Parked chains
  * touch nothing and hold nothing of the peer's but their place in the ring;
- * others overtake them. Each conf that the queue adopts says retry: the list is
- * gone through, by its owner, and whoever has no holes any more is served. What
+ * others overtake them. At each conf that the queue adopts one look tells for
+ * which the last byte that was asked for has come, or has gone again: only then
+ * the owner is woken (retry), goes through the list, and serves whoever has no
+ * holes any more, or asks again. What
  * the peer said to be absent fails with EFAULT, and a queue that ends fails all
  * of them. Slots and blocks bound the list, asks is bounded, and who found it
  * full asks when it was emptied.
@@ -18,19 +20,19 @@
  * Translations go at any time, also of what a request in flight uses: then the
  * transport calls sink.invalidate, and its peer waits for the answer. Nobody
  * can take iovecs back from the program; so a slot keeps the addresses of its
- * chain, with touches set, as long as there may be such iovecs, and the answer
- * waits for those. A guest flushes its whole IOMMU many times a second, with
- * everything still in use, and can't go on meanwhile: nothing that waits may
- * hold that up. Therefore requests without bulk data lend out nothing: short
- * replies are made in private memory (bounce), and header and bytes are written
- * when the chain goes back to the ring, through the table of that moment. If
- * that has a hole, or the ring itself is not mapped, the slot waits in
- * run->late, and every adopted conf tries again.
+ * chain, and its bit of touching is set, as long as there may be such iovecs,
+ * and the answer waits for those. A guest flushes its whole IOMMU many times a
+ * second, with everything still in use, and can't go on meanwhile: nothing that
+ * waits may hold that up. Therefore requests without bulk data lend out
+ * nothing: short replies are made in private memory (bounce), and header and
+ * bytes are written when the chain goes back to the ring, through the table of
+ * that moment. If that has a hole, or the ring itself is not mapped, the slot
+ * waits in run->late, and every adopted conf tries again.
  *
  * Dispatch reads the addresses of slots without a lock. It looks after every
  * queue adopted the table that lacks them, so whatever changes under it has
  * been found by that table, and can only make it wait; and whoever clears
- * touches looks at watch afterwards, and wakes it.
+ * that bit looks at watch afterwards, and wakes it.
  */
 #include "session/dev.h"
 
@@ -56,9 +58,10 @@ static bool is_asked(const struct vtfs_misses *ms, const struct vtfs_miss *m)
 bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m)
 {
 	struct vtfs_misses *ms = &dev->misses;
-	bool room = true;
+	bool room = true, first;
 
 	pthread_mutex_lock(&ms->lock);
+	first = !ms->ask_cnt;
 	if (ms->ask_cnt == VTFS_ASKS)
 		ms->full = true;
 	if (!is_asked(ms, m)) {
@@ -67,7 +70,9 @@ bool vtfs_device_ask(struct virtiofs_device *dev, const struct vtfs_miss *m)
 			ms->asks[ms->ask_cnt++] = *m;
 	}
 	pthread_mutex_unlock(&ms->lock);
-	vtfs_device_wake(dev);
+	/* Who asked first has woken it already. */
+	if (first)
+		vtfs_device_wake(dev);
 	return room;
 }
 
@@ -88,7 +93,7 @@ void vtfs_device_settle_misses(struct virtiofs_device *dev)
 	for (unsigned i = 0; i < cnt && vtfs_device_is_mapped(dev); i++)
 		dev->t->dev->miss(dev->t, &asks[i]);
 	if (full)
-		vtfs_device_post_all(dev);
+		vtfs_device_post_all(dev, &vtfs_no_miss);
 }
 
 void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m)
@@ -98,7 +103,7 @@ void vtfs_device_absent(struct virtiofs_device *dev, const struct vtfs_miss *m)
 	pthread_mutex_lock(&ms->lock);
 	ms->absent[ms->absent_cnt++ % VTFS_ABSENT] = *m;
 	pthread_mutex_unlock(&ms->lock);
-	vtfs_device_post_all(dev);
+	vtfs_device_post_all(dev, &vtfs_no_miss);
 }
 
 void vtfs_miss_forget(struct virtiofs_device *dev)
@@ -233,15 +238,32 @@ static bool is_denied(struct virtiofs_devq *q, struct vtfs_slot *s)
 }
 
 /* Is it worth going through all of it? */
-static bool may_be_there(struct virtiofs_devq *q, const struct vtfs_slot *s)
+static bool may_be_there(const struct vtfs_conf *conf,
+			 const struct vtfs_slot *s, uint32_t denials)
 {
-	const struct vtfs_conf *conf = q->have;
 	uint64_t hole;
 
 	return conf->fail || !s->hole_access || !conf->table ||
-	       s->asked != vtfs_miss_denials(q->dev) ||
+	       s->asked != denials ||
 	       vtfs_table_covers(conf->table, s->hole, 1, s->hole_access,
 				 &hole);
+}
+
+bool vtfs_devq_has_retry(struct virtiofs_devq *q)
+{
+	const struct vtfs_conf *conf = q->have;
+	const struct vtfs_miss *gone = &conf->gone;
+	uint32_t denials = q->parked ? vtfs_miss_denials(q->dev) : 0;
+	bool any = false;
+
+	for (struct vtfs_slot *s = q->parked; s; s = s->staged) {
+		/* Its question was answered, perhaps, and then for nothing. */
+		if (gone->len &&
+		    vtfs_range_overlap(s->hole, 1, gone->addr, gone->len))
+			s->hole_access = 0;
+		any |= may_be_there(conf, s, denials);
+	}
+	return any;
 }
 
 /* 1: s's chain is in q->chain, without holes. 0: it stays parked. */
@@ -258,7 +280,7 @@ static int try_again(struct virtiofs_devq *q, struct vtfs_slot *s)
 					     .table_addr = s->table_addr,
 					     .table_len = s->table_len};
 
-	if (!may_be_there(q, s))
+	if (!may_be_there(conf, s, vtfs_miss_denials(q->dev)))
 		return 0;
 	/* What a table lists, or what comes in pieces now, needs more room. */
 	if (vtfs_slot_borrow(run->slots, s) < 0) {
@@ -367,7 +389,7 @@ int vtfs_devq_take_mapped(struct virtiofs_devq *q, uint64_t now)
 		return 1;
 	}
 	vtfs_run_pin(q->have->run, s, &q->chain);
-	__atomic_store_n(&s->touches, 1, __ATOMIC_SEQ_CST);
+	vtfs_slot_touch(q->have->run->slots, s);
 	vtfs_devq_begin(q, s, now);
 	return 1;
 }
@@ -380,7 +402,7 @@ void vtfs_devq_let_go(struct vtfs_slot *s)
 
 	if (s->verdict == VTFS_VERDICT_REQUEST && lent)
 		return;
-	__atomic_store_n(&s->touches, 0, __ATOMIC_SEQ_CST);
+	vtfs_slot_untouch(s->run->slots, s);
 	if (__atomic_load_n(&s->run->watch, __ATOMIC_SEQ_CST))
 		vtfs_device_wake(s->run->q->dev);
 }

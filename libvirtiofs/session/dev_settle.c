@@ -135,24 +135,28 @@ static bool find_pins(const struct vtfs_run *run, const uint64_t *marked,
 	return any;
 }
 
+/* Translations that only came need no adopting: who lacks one asks for it, and
+ * finds it then. */
 static bool queue_uses(struct virtiofs_devq *q, const uint64_t *marked,
-		       const struct vtfs_miss *gone)
+		       const struct vtfs_retire *r)
 {
 	uint64_t pinned[VTFS_REGION_WORDS] = {0};
 
+	if (!r->regions && !r->gone.len)
+		return false;
 	set_watch(q, 1);
 	if (!vtfs_devq_adopted(q))
 		return true;
-	if (q->run && vtfs_run_touches(q->run, gone))
+	if (q->run && vtfs_run_touches(q->run, &r->gone))
 		return true;
-	if (!q->run || !find_pins(q->run, marked, pinned))
+	if (!q->run || !r->regions || !find_pins(q->run, marked, pinned))
 		return false;
 	vtfs_run_interrupt(q->run, pinned, NULL);
 	memset(pinned, 0, sizeof(pinned));
 	return find_pins(q->run, marked, pinned);
 }
 
-static bool retire(struct virtiofs_device *dev)
+bool vtfs_device_retire(struct virtiofs_device *dev)
 {
 	struct vtfs_peermem *mem = dev->mem;
 	struct vtfs_retire r = mem->retires[0];
@@ -163,7 +167,7 @@ static bool retire(struct virtiofs_device *dev)
 		return false;
 	mark_regions(r.now, marked);
 	for (unsigned i = 0; i < dev->all_cnt; i++)
-		used |= queue_uses(&dev->queues[i], marked, &r.gone);
+		used |= queue_uses(&dev->queues[i], marked, &r);
 	if (used)
 		return false;
 	for (unsigned i = 0; i < dev->all_cnt; i++)
@@ -207,7 +211,7 @@ static bool settle_once(struct virtiofs_device *dev)
 		tell_broken(&dev->queues[i]);
 		changed |= settle_queue(&dev->queues[i]);
 	}
-	changed |= retire(dev);
+	changed |= vtfs_device_retire(dev);
 	changed |= settle_ending(dev);
 	return changed;
 }

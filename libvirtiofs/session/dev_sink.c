@@ -86,17 +86,24 @@ static void sink_config(struct vtfs_dev_sink *s, void *buf, size_t len,
 		       vtfs_min_size(len, sizeof(config) - off));
 }
 
-void vtfs_device_post_all(struct virtiofs_device *dev)
+void vtfs_device_post_all(struct virtiofs_device *dev,
+			  const struct vtfs_miss *gone)
 {
 	for (unsigned i = 0; i < dev->all_cnt; i++)
 		if (dev->queues[i].run)
-			vtfs_devq_post(&dev->queues[i]);
+			vtfs_devq_post_gone(&dev->queues[i], gone);
 }
 
-static void sink_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
-			    const struct vtfs_miss *gone, uint64_t cookie)
+static bool same_regions(const struct vtfs_table *a, const struct vtfs_table *b)
 {
-	struct virtiofs_device *dev = to_device(s);
+	return a && b && a->mapped && b->mapped && a->cnt == b->cnt &&
+	       !memcmp(a->regions, b->regions, a->cnt * sizeof(a->regions[0]));
+}
+
+/* gone NULL: regions change, and are waited for. */
+static void change_table(struct virtiofs_device *dev, struct vtfs_table *t,
+			 const struct vtfs_miss *gone, uint64_t cookie)
+{
 	struct vtfs_peermem *mem = dev->mem;
 	struct vtfs_retire *r;
 
@@ -110,17 +117,24 @@ static void sink_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
 	r->now = t ? vtfs_table_get(t) : NULL;
 	r->cookie = cookie;
 	r->silent = false;
-	r->gone = *gone;
+	r->regions = !gone || !same_regions(r->old, t);
+	r->gone = gone ? *gone : vtfs_no_miss;
 	mem->table = t ? vtfs_table_get(t) : NULL;
-	vtfs_device_post_all(dev);
+	vtfs_device_post_all(dev, &r->gone);
+}
+
+/* Mostly nobody uses what goes, and the peer waits: answered at once. */
+static void sink_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
+			    const struct vtfs_miss *gone, uint64_t cookie)
+{
+	change_table(to_device(s), t, gone, cookie);
+	vtfs_device_retire(to_device(s));
 }
 
 static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			   uint64_t cookie)
 {
-	const struct vtfs_miss nothing = {.len = 0};
-
-	sink_invalidate(s, t, &nothing, cookie);
+	change_table(to_device(s), t, NULL, cookie);
 }
 
 static void sink_absent(struct vtfs_dev_sink *s, const struct vtfs_miss *m)

@@ -105,7 +105,8 @@ struct vtfs_dev_sink_ops {
 	/* As set_table, when the peer takes translations back: t no longer has
 	 * what it lacks of [addr, addr + len). ops.table_retired then waits too
 	 * for each request that may still touch bytes that it found by an
-	 * address in there, by whichever table. */
+	 * address in there, by whichever table. With gone->len 0 translations
+	 * only came, of the regions that there were: nobody is waited for. */
 	void (*invalidate)(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			   const struct vtfs_miss *gone, uint64_t cookie);
 	/* The peer says that there is nothing: requests that wait for a byte of

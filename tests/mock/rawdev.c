@@ -266,12 +266,17 @@ static void invalidate(struct raw *raw, const struct vtfs_miss *gone)
 void raw_map(struct raw *raw, uint64_t range)
 {
 	struct vtfs_miss m = to_miss(range);
+	uint8_t *access = raw->access + (range >> 32);
+	uint64_t cnt = m.len / RAW_PAGE;
 
-	memset(raw->access + (range >> 32), (int)m.access, m.len / RAW_PAGE);
-	if (m.access)
-		give_table(raw);
-	else
-		invalidate(raw, &m);
+	/* As of vhost-user: what only comes takes nothing away. */
+	m.len = 0;
+	for (uint64_t i = 0; i < cnt; i++) {
+		if (access[i])
+			m.len = cnt * RAW_PAGE;
+		access[i] = (uint8_t)m.access;
+	}
+	invalidate(raw, &m);
 }
 
 void raw_flush(struct raw *raw, uint64_t unused)

@@ -2,6 +2,7 @@
 /* Requests whose translations are missing, come late, and go. */
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include "rawfuse.h"
+#include "session/dev.h"
 
 #define FIRST	   (RAW_BUFS / RAW_PAGE)
 #define PAGE_OF(i) ((RAW_BUFS + (i)*CELL_LEN) / RAW_PAGE)
@@ -438,6 +440,128 @@ static void an_invalidation_waits_for_what_is_lent_out(void **state)
 	virtiofs_req_error(p->reqs[1], 0);
 }
 
+static bool is_readable(int fd)
+{
+	struct pollfd f = {.fd = fd, .events = POLLIN};
+
+	return poll(&f, 1, 0) == 1;
+}
+
+/* Queue 1, and what it has in store: nothing. */
+static struct virtiofs_devq *take(struct program *p)
+{
+	struct virtiofs_devq *q;
+
+	assert_int_equal(virtiofs_device_take_queue(p->dev, 1, 0, &q), 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	assert_int_equal(virtiofs_devq_arm(q), 0);
+	return q;
+}
+
+/* What comes and goes is the business of few: the others sleep on. */
+static void a_queue_is_woken_for_what_it_waits_for(void **state)
+{
+	struct program *p = *state;
+	struct virtiofs_devq *q = take(p);
+
+	map_cell(p, 1);
+	map(p, PAGE_OF(1), 1, 0);
+	assert_false(is_readable(virtiofs_devq_fd(q)));
+	send_statfs(p, 1, 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	assert_int_equal(virtiofs_devq_arm(q), 0);
+	program_run(p);
+	map_cell(p, 1);
+	map(p, PAGE_OF(0), 1, RAW_RW);
+	assert_false(is_readable(virtiofs_devq_fd(q)));
+	map(p, ROOM_OF(0), 1, RAW_RW);
+	assert_true(is_readable(virtiofs_devq_fd(q)));
+	assert_int_equal(virtiofs_devq_arm(q), 1);
+	assert_int_equal(virtiofs_devq_dispatch(q), 1);
+	virtiofs_req_error(p->reqs[0], -ENOENT);
+	virtiofs_devq_flush(q);
+	assert_int_equal(reply_of(p, 1, 0), -ENOENT);
+	assert_int_equal(virtiofs_devq_arm(q), 0);
+	/* Its ring, too, is something that it waits for. */
+	raw_do(&p->raw, raw_flush, 0);
+	program_run(p);
+	assert_int_equal(virtiofs_devq_arm(q), 0);
+	map(p, 0, FIRST, RAW_RW);
+	assert_true(is_readable(virtiofs_devq_fd(q)));
+	virtiofs_devq_release(q);
+}
+
+/* Its owner was slow: nobody else would ask. */
+static void what_came_and_went_unseen_is_asked_for_again(void **state)
+{
+	struct program *p = *state;
+	struct virtiofs_devq *q = take(p);
+
+	send_statfs(p, 1, 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	program_run(p);
+	assert_true(missed(p, cell_addr(0) + CELL_ROOM, VTFS_MAP_WRITE));
+	map_cell(p, 0);
+	raw_do(&p->raw, raw_map, RAW_RANGE(PAGE_OF(0), CELL_LEN / RAW_PAGE, 0));
+	program_run(p);
+	p->raw.miss_cnt = 0;
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	program_run(p);
+	assert_true(missed(p, cell_addr(0), VTFS_MAP_READ));
+	assert_true(missed(p, cell_addr(0) + CELL_ROOM, VTFS_MAP_WRITE));
+	map_cell(p, 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 1);
+	virtiofs_req_error(p->reqs[0], 0);
+	virtiofs_devq_release(q);
+}
+
+/* Somebody is in the ring, with a table that has what goes. covers: VHU-DEV-22
+ */
+static void an_invalidation_waits_for_who_is_in_the_ring(void **state)
+{
+	struct program *p = *state;
+	struct virtiofs_devq *q = take(p);
+	uint64_t before = p->raw.retired;
+
+	vtfs_gate_enter(q);
+	/* What only comes may be adopted later. */
+	map_cell(p, 0);
+	map_cell(p, 1);
+	assert_int_equal(p->raw.retired, before + 2);
+	map(p, PAGE_OF(1), 1, 0);
+	assert_int_equal(p->raw.retired, before + 2);
+	vtfs_gate_leave(q);
+	program_run(p);
+	assert_int_equal(p->raw.retired, before + 3);
+	virtiofs_devq_release(q);
+}
+
+/* Two changes meet in a queue that is inside: what went with the first is asked
+ * for as well. */
+static void what_went_before_the_last_change_is_not_forgotten(void **state)
+{
+	struct program *p = *state;
+	struct virtiofs_devq *q = take(p);
+
+	send_statfs(p, 1, 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	program_run(p);
+	vtfs_gate_enter(q);
+	map_cell(p, 0);
+	raw_do(&p->raw, raw_map, RAW_RANGE(PAGE_OF(0), CELL_LEN / RAW_PAGE, 0));
+	map_cell(p, 2);
+	p->raw.miss_cnt = 0;
+	vtfs_gate_leave(q);
+	program_run(p);
+	assert_int_equal(virtiofs_devq_dispatch(q), 0);
+	program_run(p);
+	assert_true(missed(p, cell_addr(0) + CELL_ROOM, VTFS_MAP_WRITE));
+	map_cell(p, 0);
+	assert_int_equal(virtiofs_devq_dispatch(q), 1);
+	virtiofs_req_error(p->reqs[0], 0);
+	virtiofs_devq_release(q);
+}
+
 /* A guest flushes everything while one of its programs waits for a lock. */
 static void a_flush_does_not_wait_for_who_waits(void **state)
 {
@@ -553,6 +677,10 @@ int main(void)
 	    T(free_drops_those_that_wait),
 	    T(init_does_not_wait_for_those_that_wait),
 	    T(an_invalidation_waits_for_what_is_lent_out),
+	    T(a_queue_is_woken_for_what_it_waits_for),
+	    T(what_came_and_went_unseen_is_asked_for_again),
+	    T(an_invalidation_waits_for_who_is_in_the_ring),
+	    T(what_went_before_the_last_change_is_not_forgotten),
 	    T(a_flush_does_not_wait_for_who_waits),
 	    T(a_reply_whose_place_is_denied_comes_back_empty),
 	    T(nothing_is_written_where_a_translation_was),

@@ -148,8 +148,9 @@ static int step(struct vu_device *d)
 		fault(d, r);
 	if (r < 0)
 		return 0;
-	d->handling = d->told = true;
+	d->handling = d->told = d->busy = true;
 	finish(d, vtfs_vu_device_handle(d));
+	d->busy = false;
 	return 1;
 }
 
@@ -193,7 +194,7 @@ static int device_dispatch(struct virtiofs_transport *t)
 		vtfs_port_accept(&d->port, d->sink->log, d->base.name);
 	talk(d);
 	vtfs_vu_back_dispatch(d);
-	vtfs_vu_tlb_settle(d, is_idle(d));
+	vtfs_vu_tlb_settle(d, d->tlb.answered_cnt && is_idle(d));
 	vtfs_vu_back_send(d);
 	rearm(d);
 	if (d->port.conn >= 0 || d->port.listener.fd >= 0 ||
@@ -203,10 +204,12 @@ static int device_dispatch(struct virtiofs_transport *t)
 	return vtfs_fail(-ENOTCONN, "%s: the front-end is gone", d->base.name);
 }
 
+/* Within finish() it is seen by itself. */
 static void wait_over(struct vu_device *d)
 {
 	d->wait = VU_WAIT_NOTHING;
-	vtfs_evfd_signal(d->port.wake);
+	if (!d->busy)
+		vtfs_evfd_signal(d->port.wake);
 }
 
 static void device_queue_stopped(struct virtiofs_transport *t, unsigned vq,

@@ -73,6 +73,7 @@ struct vu_device {
 	unsigned drains; /* rings with stopping set */
 	struct vu_rx rx;
 	bool handling; /* rx holds a message that is not answered */
+	bool busy;     /* it is begun just now */
 	struct vu_tx tx;
 	uint64_t protocol; /* negotiated */
 	struct vtfs_status status;
