@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/socket.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -240,4 +241,79 @@ ssize_t vtfs_sock_send(int sock, const void *buf, size_t len, const int *fds,
 	if (n < 0)
 		return errno == EAGAIN ? -EAGAIN : -ENOTCONN;
 	return n;
+}
+
+/* ---- messages ---- */
+
+void vtfs_sock_close_fds(int *fds, unsigned *cnt)
+{
+	for (unsigned i = 0; i < *cnt; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	*cnt = 0;
+}
+
+int vtfs_sock_dup_fds(int *ret, unsigned *ret_cnt, const int *fds, unsigned cnt)
+{
+	for (unsigned i = 0; i < cnt; i++) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+
+		if (fd < 0)
+			return vtfs_fail_sys(-errno, "dup");
+		ret[(*ret_cnt)++] = fd;
+	}
+	return 0;
+}
+
+static ssize_t recv_some(int sock, const struct vtfs_sock_in *in, size_t goal)
+{
+	struct vtfs_sock_fds fds = {in->fds, *in->fd_cnt, in->fd_max};
+	size_t got = *in->got;
+	unsigned char *at = got < in->head_len
+				? (unsigned char *)in->head + got
+				: in->body + (got - in->head_len);
+	ssize_t n = vtfs_sock_recv(sock, at, goal - got, &fds);
+
+	*in->fd_cnt = fds.cnt;
+	if (n == -EPROTO)
+		return vtfs_fail(-EPROTO,
+				 "%s: more than %u file descriptors with one "
+				 "message",
+				 in->name, in->fd_max);
+	return n;
+}
+
+int vtfs_sock_recv_until(int sock, const struct vtfs_sock_in *in, size_t goal)
+{
+	while (*in->got < goal) {
+		ssize_t n = recv_some(sock, in, goal);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0 && *in->got)
+			return vtfs_fail(-EPROTO,
+					 "%s: hung up in the middle of a "
+					 "message",
+					 in->name);
+		if (n == 0)
+			return -ENOTCONN;
+		*in->got += (size_t)n;
+	}
+	return 1;
+}
+
+int vtfs_sock_flush(int sock, const struct vtfs_sock_out *out)
+{
+	while (*out->sent < out->len) {
+		ssize_t n = vtfs_sock_send(sock, out->buf + *out->sent,
+					   out->len - *out->sent, out->fds,
+					   *out->fd_cnt);
+
+		if (n < 0)
+			return (int)n;
+		/* They went with the first byte. */
+		vtfs_sock_close_fds(out->fds, out->fd_cnt);
+		*out->sent += (size_t)n;
+	}
+	return 0;
 }

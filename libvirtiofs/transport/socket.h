@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef VTFS_TRANSPORT_SOCKET_H
 #define VTFS_TRANSPORT_SOCKET_H
-/* Stream sockets of the unix family: names, and bytes that come with file
- * descriptors. Nothing here blocks, whatever the peer makes of the socket. */
+/* Stream sockets of the unix family: names, bytes that come with file
+ * descriptors, and messages of them. Nothing here blocks, whatever the peer
+ * makes of the socket. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -40,4 +41,36 @@ ssize_t vtfs_sock_recv(int sock, void *buf, size_t len,
 /* Bytes sent, all fds with the first; -EAGAIN; -ENOTCONN. No SIGPIPE. */
 ssize_t vtfs_sock_send(int sock, const void *buf, size_t len, const int *fds,
 		       unsigned fd_cnt);
+
+/* ---- messages, in pieces ---- */
+
+/* One that comes: a head of a fixed length, then a body; fds with any part. */
+struct vtfs_sock_in {
+	const char *name; /* of the protocol, for texts */
+	void *head;
+	size_t head_len;
+	unsigned char *body;
+	size_t *got; /* bytes of both */
+	int *fds;
+	unsigned *fd_cnt, fd_max;
+};
+/* Read on until got is goal: 1; -EAGAIN; -ENOTCONN: hung up before it began;
+ * -EPROTO with a text. */
+int vtfs_sock_recv_until(int sock, const struct vtfs_sock_in *in, size_t goal);
+
+/* One that goes out, of len bytes; the fds go with the first and are closed. */
+struct vtfs_sock_out {
+	const unsigned char *buf;
+	size_t len, *sent;
+	int *fds;
+	unsigned *fd_cnt;
+};
+/* 0: all is sent; -EAGAIN; -ENOTCONN. */
+int vtfs_sock_flush(int sock, const struct vtfs_sock_out *out);
+
+/* Close those that are not -1; none is left. */
+void vtfs_sock_close_fds(int *fds, unsigned *cnt);
+/* Duplicates of cnt fds behind what is in ret, which may get only some. */
+int vtfs_sock_dup_fds(int *ret, unsigned *ret_cnt, const int *fds,
+		      unsigned cnt);
 #endif

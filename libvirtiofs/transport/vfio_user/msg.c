@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/vfio_user/msg.h"
 
-#include <fcntl.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "transport/socket.h"
 
 #define HDR sizeof(struct vfu_header)
+
+static_assert(VFU_FDS_MAX <= VTFS_SOCK_FDS_MAX, "fds of a message");
 
 void vtfs_vfu_rx_init(struct vfu_rx *rx, size_t max)
 {
@@ -20,9 +21,7 @@ void vtfs_vfu_rx_init(struct vfu_rx *rx, size_t max)
 
 void vtfs_vfu_rx_next(struct vfu_rx *rx)
 {
-	for (unsigned i = 0; i < rx->fd_cnt; i++)
-		if (rx->fds[i] >= 0)
-			close(rx->fds[i]);
+	vtfs_sock_close_fds(rx->fds, &rx->fd_cnt);
 	rx->got = 0;
 	rx->fd_cnt = 0;
 }
@@ -43,40 +42,21 @@ int vtfs_vfu_rx_take_fd(struct vfu_rx *rx, unsigned i)
 	return fd;
 }
 
-static ssize_t recv_some(struct vfu_rx *rx, int sock, void *buf, size_t len)
-{
-	struct vtfs_sock_fds fds = {rx->fds, rx->fd_cnt, VFU_FDS_MAX};
-	ssize_t n = vtfs_sock_recv(sock, buf, len, &fds);
-
-	rx->fd_cnt = fds.cnt;
-	if (n == -EPROTO)
-		return vtfs_fail(-EPROTO,
-				 "vfio-user: more than %u file descriptors "
-				 "with one message",
-				 VFU_FDS_MAX);
-	return n;
-}
-
 /* Read on until rx->got is goal. 1, or negative. */
 static int recv_until(struct vfu_rx *rx, int sock, size_t goal)
 {
-	while (rx->got < goal) {
-		unsigned char *at = rx->got < HDR
-					? (unsigned char *)&rx->hdr + rx->got
-					: rx->payload + (rx->got - HDR);
-		ssize_t n = recv_some(rx, sock, at, goal - rx->got);
+	const struct vtfs_sock_in in = {
+	    .name = "vfio-user",
+	    .head = &rx->hdr,
+	    .head_len = HDR,
+	    .body = rx->payload,
+	    .got = &rx->got,
+	    .fds = rx->fds,
+	    .fd_cnt = &rx->fd_cnt,
+	    .fd_max = VFU_FDS_MAX,
+	};
 
-		if (n < 0)
-			return (int)n;
-		if (n == 0 && rx->got)
-			return vtfs_fail(-EPROTO,
-					 "vfio-user: hung up in the middle of "
-					 "a message");
-		if (n == 0)
-			return -ENOTCONN;
-		rx->got += (size_t)n;
-	}
-	return 1;
+	return vtfs_sock_recv_until(sock, &in, goal);
 }
 
 static int judge_header(const struct vfu_rx *rx)
@@ -121,18 +101,6 @@ int vtfs_vfu_rx_recv(struct vfu_rx *rx, int sock)
 	return recv_until(rx, sock, rx->hdr.size);
 }
 
-static int dup_fds(struct vfu_tx *tx, const struct vfu_out *out)
-{
-	for (unsigned i = 0; i < out->fd_cnt; i++) {
-		int fd = fcntl(out->fds[i], F_DUPFD_CLOEXEC, 3);
-
-		if (fd < 0)
-			return vtfs_fail_sys(-errno, "vfio-user: dup");
-		tx->fds[tx->fd_cnt++] = fd;
-	}
-	return 0;
-}
-
 static int grow(struct vfu_tx *tx, size_t len)
 {
 	unsigned char *p;
@@ -158,7 +126,8 @@ int vtfs_vfu_tx_put(struct vfu_tx *tx, const struct vfu_out *out)
 
 	r = grow(tx, HDR + out->len);
 	if (r >= 0)
-		r = dup_fds(tx, out);
+		r = vtfs_sock_dup_fds(tx->fds, &tx->fd_cnt, out->fds,
+				      out->fd_cnt);
 	if (r < 0) {
 		vtfs_vfu_tx_drop(tx);
 		return r;
@@ -171,16 +140,9 @@ int vtfs_vfu_tx_put(struct vfu_tx *tx, const struct vfu_out *out)
 	return 0;
 }
 
-static void close_sent(struct vfu_tx *tx)
-{
-	for (unsigned i = 0; i < tx->fd_cnt; i++)
-		close(tx->fds[i]);
-	tx->fd_cnt = 0;
-}
-
 void vtfs_vfu_tx_drop(struct vfu_tx *tx)
 {
-	close_sent(tx);
+	vtfs_sock_close_fds(tx->fds, &tx->fd_cnt);
 	tx->len = tx->sent = 0;
 }
 
@@ -194,18 +156,13 @@ void vtfs_vfu_tx_fini(struct vfu_tx *tx)
 
 int vtfs_vfu_tx_flush(struct vfu_tx *tx, int sock)
 {
-	while (vtfs_vfu_tx_busy(tx)) {
-		ssize_t n = vtfs_sock_send(sock, tx->buf + tx->sent,
-					   tx->len - tx->sent, tx->fds,
-					   tx->fd_cnt);
+	const struct vtfs_sock_out out = {.buf = tx->buf,
+					  .len = tx->len,
+					  .sent = &tx->sent,
+					  .fds = tx->fds,
+					  .fd_cnt = &tx->fd_cnt};
 
-		if (n < 0)
-			return (int)n;
-		/* They went with the first byte. */
-		close_sent(tx);
-		tx->sent += (size_t)n;
-	}
-	return 0;
+	return vtfs_sock_flush(sock, &out);
 }
 
 static const char *const names[VFU_COMMANDS] = {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/vhost_user/msg.h"
 
-#include <fcntl.h>
+#include <assert.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "transport/socket.h"
 
 #define HDR sizeof(struct vu_header)
+
+static_assert(VU_FDS_MAX <= VTFS_SOCK_FDS_MAX, "fds of a message");
 
 void vtfs_vu_rx_init(struct vu_rx *rx)
 {
@@ -19,9 +20,7 @@ void vtfs_vu_rx_init(struct vu_rx *rx)
 
 void vtfs_vu_rx_next(struct vu_rx *rx)
 {
-	for (unsigned i = 0; i < rx->fd_cnt; i++)
-		if (rx->fds[i] >= 0)
-			close(rx->fds[i]);
+	vtfs_sock_close_fds(rx->fds, &rx->fd_cnt);
 	vtfs_vu_rx_init(rx);
 }
 
@@ -33,44 +32,21 @@ int vtfs_vu_rx_take_fd(struct vu_rx *rx, unsigned i)
 	return fd;
 }
 
-static int too_many_fds(void)
-{
-	return vtfs_fail(-EPROTO,
-			 "vhost-user: more than %u file descriptors with one "
-			 "message",
-			 VU_FDS_MAX);
-}
-
-/* Bytes received; 0 hung up; negative. */
-static ssize_t recv_some(struct vu_rx *rx, int sock, void *buf, size_t len)
-{
-	struct vtfs_sock_fds fds = {rx->fds, rx->fd_cnt, VU_FDS_MAX};
-	ssize_t n = vtfs_sock_recv(sock, buf, len, &fds);
-
-	rx->fd_cnt = fds.cnt;
-	return n == -EPROTO ? too_many_fds() : n;
-}
-
 /* Read on until rx->got is goal. 1, or negative. */
 static int recv_until(struct vu_rx *rx, int sock, size_t goal)
 {
-	while (rx->got < goal) {
-		unsigned char *at = rx->got < HDR
-					? (unsigned char *)&rx->hdr + rx->got
-					: rx->payload.bytes + (rx->got - HDR);
-		ssize_t n = recv_some(rx, sock, at, goal - rx->got);
+	const struct vtfs_sock_in in = {
+	    .name = "vhost-user",
+	    .head = &rx->hdr,
+	    .head_len = HDR,
+	    .body = rx->payload.bytes,
+	    .got = &rx->got,
+	    .fds = rx->fds,
+	    .fd_cnt = &rx->fd_cnt,
+	    .fd_max = VU_FDS_MAX,
+	};
 
-		if (n < 0)
-			return (int)n;
-		if (n == 0 && rx->got)
-			return vtfs_fail(-EPROTO,
-					 "vhost-user: hung up in the middle of "
-					 "a message");
-		if (n == 0)
-			return -ENOTCONN;
-		rx->got += (size_t)n;
-	}
-	return 1;
+	return vtfs_sock_recv_until(sock, &in, goal);
 }
 
 static int judge_header(const struct vu_header *h)
@@ -103,18 +79,6 @@ int vtfs_vu_rx_recv(struct vu_rx *rx, int sock, vu_judge_fn judge, void *ctx)
 	return recv_until(rx, sock, HDR + rx->hdr.size);
 }
 
-static int dup_fds(struct vu_tx *tx, const struct vu_out *out)
-{
-	for (unsigned i = 0; i < out->fd_cnt; i++) {
-		int fd = fcntl(out->fds[i], F_DUPFD_CLOEXEC, 3);
-
-		if (fd < 0)
-			return vtfs_fail_sys(-errno, "vhost-user: dup");
-		tx->fds[tx->fd_cnt++] = fd;
-	}
-	return 0;
-}
-
 int vtfs_vu_tx_put(struct vu_tx *tx, const struct vu_out *out)
 {
 	struct vu_header h = {.request = out->request,
@@ -123,7 +87,7 @@ int vtfs_vu_tx_put(struct vu_tx *tx, const struct vu_out *out)
 	int r;
 
 	tx->fd_cnt = 0;
-	r = dup_fds(tx, out);
+	r = vtfs_sock_dup_fds(tx->fds, &tx->fd_cnt, out->fds, out->fd_cnt);
 	if (r < 0) {
 		vtfs_vu_tx_drop(tx);
 		return r;
@@ -136,33 +100,21 @@ int vtfs_vu_tx_put(struct vu_tx *tx, const struct vu_out *out)
 	return 0;
 }
 
-static void close_sent(struct vu_tx *tx)
-{
-	for (unsigned i = 0; i < tx->fd_cnt; i++)
-		close(tx->fds[i]);
-	tx->fd_cnt = 0;
-}
-
 void vtfs_vu_tx_drop(struct vu_tx *tx)
 {
-	close_sent(tx);
+	vtfs_sock_close_fds(tx->fds, &tx->fd_cnt);
 	tx->len = tx->sent = 0;
 }
 
 int vtfs_vu_tx_flush(struct vu_tx *tx, int sock)
 {
-	while (vtfs_vu_tx_busy(tx)) {
-		ssize_t n = vtfs_sock_send(sock, tx->buf + tx->sent,
-					   tx->len - tx->sent, tx->fds,
-					   tx->fd_cnt);
+	const struct vtfs_sock_out out = {.buf = tx->buf,
+					  .len = tx->len,
+					  .sent = &tx->sent,
+					  .fds = tx->fds,
+					  .fd_cnt = &tx->fd_cnt};
 
-		if (n < 0)
-			return (int)n;
-		/* They went with the first byte. */
-		close_sent(tx);
-		tx->sent += (size_t)n;
-	}
-	return 0;
+	return vtfs_sock_flush(sock, &out);
 }
 
 static const char *const names[VU_REQUESTS] = {
