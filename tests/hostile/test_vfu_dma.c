@@ -156,7 +156,7 @@ static void answer_has_file_descriptors(void **state)
 	struct {
 		struct vfu_header hdr;
 		struct vfu_dma_io io;
-		unsigned char data[4];
+		unsigned char data[8];
 	} a;
 
 	dh_open(d, 0);
@@ -167,10 +167,10 @@ static void answer_has_file_descriptors(void **state)
 	assert_int_equal(d->kept[0]->io.count, 4);
 	a.hdr = d->kept[0]->hdr;
 	a.hdr.flags = VFU_TYPE_REPLY;
-	a.hdr.size = sizeof(a);
+	a.hdr.size = sizeof(a) - 4;
 	a.io = d->kept[0]->io;
 	memset(a.data, 0, sizeof(a.data));
-	vh_bytes(&d->h, &a, sizeof(a), &d->h.sock, 1);
+	vh_bytes(&d->h, &a, sizeof(a) - 4, &d->h.sock, 1);
 	dh_pump(d);
 	assert_true(vh_closed(&d->h));
 	assert_true(raw_fd_cnt() <= before);

@@ -25,6 +25,14 @@ static int on_request(struct virtiofs_req *req)
 	struct vtfs_iovcur cur;
 
 	d->requests++;
+	if (req->data_cnt)
+		d->data_at = (uintptr_t)req->data->iov_base % 4096;
+	if (req->room_cnt)
+		d->room_at = (uintptr_t)req->room->iov_base % 4096;
+	if (d->hold && !d->held) {
+		d->held = req;
+		return 0;
+	}
 	if (req->in->opcode == FUSE_READ) {
 		for (unsigned i = 0; i < req->room_cnt; i++)
 			memset(req->room[i].iov_base, (int)in->offset,
@@ -93,6 +101,7 @@ static void answer(struct dmahost *d, struct dh_io *in)
 
 	out.hdr.flags = VFU_TYPE_REPLY;
 	memcpy(out.bytes, &in->io, sizeof(in->io));
+	d->outside += !ok;
 	if (!ok) {
 		out.hdr.flags |= VFU_ERROR;
 		out.hdr.error = EFAULT;
@@ -104,7 +113,7 @@ static void answer(struct dmahost *d, struct dh_io *in)
 	}
 	if (d->lie && !d->lie(d, in, &out))
 		return;
-	if (ok && in->hdr.command == VFU_DMA_WRITE &&
+	if (ok && !in->applied && in->hdr.command == VFU_DMA_WRITE &&
 	    !(out.hdr.flags & VFU_ERROR))
 		memcpy(dh_at(d, in->io.address), in->data, in->io.count);
 	out.hdr.size = (uint32_t)(sizeof(out.hdr) + out.len);
@@ -152,6 +161,15 @@ void dh_answer(struct dmahost *d, unsigned cnt)
 	d->kept_cnt -= cnt;
 	memmove(d->kept, d->kept + cnt, d->kept_cnt * sizeof(d->kept[0]));
 	dh_pump(d);
+}
+
+void dh_apply(struct dmahost *d, unsigned i)
+{
+	struct dh_io *in = d->kept[i];
+
+	in->applied = true;
+	assert_int_equal(in->hdr.command, VFU_DMA_WRITE);
+	memcpy(dh_at(d, in->io.address), in->data, in->io.count);
 }
 
 void dh_answer_one(struct dmahost *d, unsigned i)
@@ -255,6 +273,7 @@ int dh_tear_down(void **state)
 	struct dmahost *d = *state;
 
 	virtiofs_device_free(d->dev);
+	assert_int_equal(d->outside, 0);
 	forget(d);
 	for (unsigned i = 0; i <= DH_QUEUES; i++)
 		close(d->calls[i]);

@@ -22,6 +22,7 @@ struct dh_io {
 	struct vfu_dma_io io;
 	unsigned char data[65536];
 	size_t len; /* of data */
+	bool applied;
 };
 
 struct dh_answer {
@@ -43,17 +44,21 @@ struct dmahost {
 	char text[8192];
 	unsigned reads, writes;
 	size_t largest;
-	bool keep; /* answer later */
+	unsigned outside; /* of what was mapped, never to be asked for */
+	bool keep;	  /* answer later */
 	struct dh_io *kept[64];
 	unsigned kept_cnt;
 	/* Change the answer; return false: there is none. */
 	bool (*lie)(struct dmahost *d, const struct dh_io *in,
 		    struct dh_answer *out);
 	int lies; /* for lie() */
-	/* The program: what came last, and what READ is filled with. */
+	/* The program: what came last; it keeps one if hold is set. */
+	bool hold;
+	struct virtiofs_req *held;
 	unsigned requests, resets;
 	unsigned char written[1 << 20];
 	size_t written_len;
+	uintptr_t data_at, room_at; /* what was lent to it, modulo a page */
 };
 
 /* For cmocka: a device and a connection, VERSION is over. */
@@ -71,6 +76,8 @@ void dh_open(struct dmahost *d, uint64_t features);
 void dh_answer(struct dmahost *d, unsigned cnt);
 /* The one with that number, before all others. */
 void dh_answer_one(struct dmahost *d, unsigned i);
+/* Do what the i-th wants, and say nothing yet. */
+void dh_apply(struct dmahost *d, unsigned i);
 
 unsigned char *dh_at(struct dmahost *d, uint64_t addr);
 /* Post a chain and kick. */

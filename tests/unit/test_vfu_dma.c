@@ -157,6 +157,41 @@ static bool last_is(const struct dmahost *d, const char *what)
 	return len >= 3 && !strncmp(d->text + len - 3, what, 2);
 }
 
+/* O_DIRECT needs it: what begins a page for the client begins one here. */
+static void data_keeps_its_place_in_a_page(void **state)
+{
+	static const uint32_t at[] = {0x10000, 0x10200, 0x10e00, 0x10ffc};
+	struct dmahost *d = *state;
+	uint16_t token;
+	uint32_t len;
+
+	dh_open(d, INDIRECT);
+	for (unsigned i = 0; i < 4; i++) {
+		struct fuse_write_in wr = {.size = 0x3000};
+		struct fuse_read_in rd = {.size = 0x3000};
+
+		len = dh_frame(d, DH_BUFS, FUSE_WRITE, &wr, sizeof(wr), 0x3000);
+		dh_post(d, 1,
+			(struct vtfs_vq_buf[]){{BUF(0), len},
+					       {BUF(at[i]), 0x3000},
+					       {BUF(0x800), 24}},
+			2, 1, 1);
+		dh_pump(d);
+		assert_true(dh_used(d, 1, &token, &len));
+		assert_int_equal(d->data_at, at[i] % 4096);
+		len = dh_frame(d, DH_BUFS, FUSE_READ, &rd, sizeof(rd), 0);
+		dh_post(d, 1,
+			(struct vtfs_vq_buf[]){{BUF(0), len},
+					       {BUF(0x800), 16},
+					       {BUF(at[i]), 0x3000}},
+			1, 2, 1);
+		dh_pump(d);
+		assert_true(dh_used(d, 1, &token, &len));
+		assert_int_equal(len, 0x3010);
+		assert_int_equal(d->room_at, at[i] % 4096);
+	}
+}
+
 static void check_steps(struct dmahost *d, const char *const *steps)
 {
 	uint16_t token;
@@ -237,6 +272,72 @@ static void slots_are_read_after_their_head(void **state)
 	dh_answer(d, 2);
 	assert_true(dh_used(d, 1, &token, &len));
 	check_read(d, 1, 64, 7);
+}
+
+/* A packed ring of 8: INIT had slots 0 and 1, two READs have the rest, and the
+ * first is given back: its flags are the last message. */
+static void fill_and_give_one(struct dmahost *d)
+{
+	d->num = 8;
+	dh_open(d, PACKED);
+	d->hold = true;
+	post_read(d, 2, 64, 2);
+	dh_pump(d);
+	d->hold = false;
+	post_read(d, 1, 64, 1);
+	dh_pump(d);
+	d->keep = true;
+	virtiofs_req_error(d->held, -EIO);
+	memset(d->text, 0, sizeof(d->text));
+	dh_pump(d);
+	while (d->kept_cnt && strcmp(d->text, "wb wd wd "))
+		dh_answer(d, d->kept_cnt);
+	assert_int_equal(d->kept_cnt, 1);
+}
+
+/* The client sees a used descriptor before we hear that he has it. */
+static void slots_are_used_again_before_their_answer(void **state)
+{
+	struct dmahost *d = *state;
+	uint16_t token;
+	uint32_t len;
+
+	for (unsigned i = 0; i < 3; i++) {
+		d->held = NULL;
+		fill_and_give_one(d);
+		dh_apply(d, 0);
+		while (dh_used(d, 1, &token, &len))
+			;
+		/* In slots that we count as ours, some of them. */
+		post_read(d, 3, 64, 3);
+		post_read(d, 4, 64, 4);
+		dh_pump(d);
+		d->held = NULL;
+		d->hold = i == 2;
+		if (i == 1) {
+			/* The look reads twice; we hear in between. */
+			while (d->kept_cnt > 1)
+				dh_answer_one(d, d->kept_cnt - 1);
+		}
+		d->keep = false;
+		dh_answer(d, d->kept_cnt);
+		/* Nor does the second wait for the first to be done. */
+		if (d->held) {
+			assert_true(dh_used(d, 1, &token, &len));
+			assert_int_equal(token, 4);
+			virtiofs_req_filled(d->held, 64);
+			dh_pump(d);
+		}
+		d->hold = false;
+		len = 0;
+		while (dh_used(d, 1, &token, &len))
+			assert_int_equal(len, 80);
+		assert_int_equal(len, 80);
+		assert_int_equal(vtfs_vq_drv_free_cnt(d->drv[1]), 8);
+		assert_int_equal(vh_status(&d->h), 15);
+		dh_dial(d);
+		memset(d->mem, 0, DH_MEM);
+	}
 }
 
 /* With EVENT_IDX a kick is asked for, and what came meanwhile is seen. */
@@ -452,6 +553,15 @@ static void memory_is_accessed_as_it_was_allowed(void **state)
 		assert_int_equal(d->writes - writes, 3);
 		len = 80;
 	}
+	/* Across the end of what may be written. */
+	dh_post(d, 1,
+		(struct vtfs_vq_buf[]){
+		    {BUF(0), len}, {BUF(0x800), 16}, {at - 0x800, 0x1000}},
+		1, 2, 1);
+	dh_pump(d);
+	assert_true(dh_used(d, 1, &token, &len));
+	assert_int_equal(len, 16);
+	assert_int_equal(d->requests, 0);
 	dh_post(d, 1,
 		(struct vtfs_vq_buf[]){{at + 0x2000, 80}, {BUF(0x800), 16}}, 1,
 		1, 2);
@@ -480,6 +590,21 @@ static void unmapping_its_ring_breaks_a_queue(void **state)
 	dh_dial(d);
 	dh_open(d, 0);
 	read_works(d, 1, 1);
+}
+
+/* The session's own ring is not the client's to take away. */
+static void all_memory_goes_and_comes_back(void **state)
+{
+	const struct vfu_dma_unmap u = {.argsz = sizeof(u),
+					.flags = VFU_DMA_UNMAP_ALL};
+	struct dmahost *d = *state;
+
+	dh_open(d, 0);
+	read_works(d, 1, 1);
+	assert_int_equal(vh_ask(&d->h, VFU_DMA_UNMAP, &u, sizeof(u), NULL), 0);
+	assert_int_equal(vh_map(&d->h, DH_GUEST, DH_MEM, 3, -1), 0);
+	assert_int_equal(vh_status(&d->h), 15);
+	read_works(d, 2, 2);
 }
 
 /* ---- waiting ---- */
@@ -536,6 +661,30 @@ static void reset_is_over_when_all_is_answered(void **state)
 	memset(d->mem, 0, DH_MEM);
 	dh_open(d, 0);
 	read_works(d, 1, 1);
+}
+
+/* While the program has a request nothing new is looked for. */
+static void reset_waits_for_the_program_in_silence(void **state)
+{
+	struct dmahost *d = *state;
+	unsigned all;
+
+	dh_open(d, 0);
+	d->hold = true;
+	post_read(d, 1, 64, 1);
+	dh_pump(d);
+	assert_non_null(d->held);
+	vh_write(&d->h, 0, VTFS_PCI_DEVICE_STATUS, 1, 0);
+	assert_int_equal(vh_status(&d->h), 15);
+	all = d->reads + d->writes;
+	post_read(d, 2, 64, 1);
+	dh_pump(d);
+	assert_int_equal(d->reads + d->writes, all);
+	virtiofs_req_error(d->held, -EIO);
+	dh_pump(d);
+	assert_int_equal(vh_status(&d->h), 0);
+	assert_int_equal(d->reads + d->writes, all);
+	d->hold = false;
 }
 
 /* The client may be unable to answer before it is answered. */
@@ -667,6 +816,17 @@ static void what_has_no_room_waits(void **state)
 		seen[token] = true;
 	}
 	assert_true(all_are(dh_at(d, BUF(0x100000)), size, 5));
+	/* What lies in the arena from then is not taken for a header that did
+	 * not come. */
+	d->keep = false;
+	d->lie = fail_buffers;
+	d->lies = 0;
+	for (uint32_t page = 0; page < 60; page++) {
+		post_read(d, page, 64, 1);
+		dh_pump(d);
+		assert_true(dh_used(d, 1, &token, &len));
+		assert_int_equal(len, 0);
+	}
 }
 
 /* All at once: the first of them that finds no room must not be tried again
@@ -730,10 +890,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(memory_without_fd_is_reached_by_messages),
 	    T(scattered_data_arrives_in_order),
+	    T(data_keeps_its_place_in_a_page),
 	    T(steps_wait_for_the_answers_to_those_before),
 	    T(steps_of_a_packed_ring_wait_too),
 	    T(slots_are_read_after_their_head),
 	    T(answers_come_in_any_order),
+	    T(slots_are_used_again_before_their_answer),
 	    T(nothing_is_missed_while_a_kick_is_asked_for),
 	    T(answers_to_writes_have_three_lengths),
 	    T(bytes_that_do_not_come_or_go_fail_their_request),
@@ -742,6 +904,8 @@ int main(void)
 	    T(unmapping_its_ring_breaks_a_queue),
 	    T(commands_are_answered_while_messages_are_not),
 	    T(reset_is_over_when_all_is_answered),
+	    T(reset_waits_for_the_program_in_silence),
+	    T(all_memory_goes_and_comes_back),
 	    T(function_is_reset_at_once),
 	    T(queue_is_reset_when_all_is_answered),
 	    T(queue_that_rests_stops_and_starts_again),

@@ -174,7 +174,7 @@ struct vfu_ring {
 	/* Packed: slots as they were read, and flags of the first time. */
 	struct vtfs_wire_packed_desc *window;
 	uint16_t *seen;
-	uint32_t window_len;
+	uint32_t window_len; /* less what was taken of it since */
 	struct vtfs_range window_ranges[2];
 	bool cut;	   /* its last chain goes on where it ends */
 	uint32_t in_hand;  /* slots popped that the client has not back */

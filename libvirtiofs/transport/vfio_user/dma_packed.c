@@ -92,11 +92,10 @@ static void body_came(struct vfu_job *job, int r)
 
 		if (is_avail(ring->seen[i], wrap))
 			end = chain_end(ring, i);
-		if (end == i || ring->cut) {
-			/* What is there may be half of a chain. */
-			slot(ring, at % ring->num)->flags = 0;
+		/* What is there may be half of a chain: the copy has what was
+		 * there a round ago, which is not available. */
+		if (end == i || ring->cut)
 			break;
-		}
 		for (; i < end; i++, at++)
 			*slot(ring, at % ring->num) = ring->window[i];
 	}
@@ -144,6 +143,7 @@ static void wait_for_slots(struct vfu_ring *ring)
 
 void vtfs_vfu_packed_taken(struct vfu_ring *ring)
 {
+	/* Are there more slots now than those left of the window? */
 	if (ring->cut && ring->num - ring->in_hand <= ring->window_len) {
 		wait_for_slots(ring);
 		return;
@@ -177,6 +177,7 @@ void vtfs_vfu_packed_took(struct vfu_ring *ring, const struct vtfs_chain *c)
 {
 	ring->entries[c->id] = c->ring_cnt;
 	ring->in_hand += c->ring_cnt;
+	ring->window_len -= vtfs_min_u32(ring->window_len, c->ring_cnt);
 }
 
 /* ---- giving ---- */
