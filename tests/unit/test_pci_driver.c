@@ -358,6 +358,46 @@ static bool awake(struct virtiofs_transport *t)
 	return poll(&p, 1, 0) > 0;
 }
 
+static unsigned losses;
+
+static void on_change(struct vtfs_cli_sink *s)
+{
+}
+
+static void on_lost(struct vtfs_cli_sink *s, int error)
+{
+	assert_int_equal(error, -ENOTCONN);
+	losses++;
+}
+
+/* Not by each op that finds nobody there. */
+static void loss_is_told_once(void **state)
+{
+	static const struct vtfs_cli_sink_ops ops = {on_change, on_lost};
+	struct vtfs_cli_sink sink = {.ops = &ops};
+	struct pcifix *x = *state;
+	struct virtiofs_transport *t;
+	uint8_t status;
+
+	losses = 0;
+	fake_drive(&x->f);
+	t = x->f.t;
+	assert_int_equal(t->cli->attach(t, &sink), 0);
+	for (unsigned i = 1; i < 3; i++) {
+		x->f.gone = false;
+		assert_int_equal(t->cli->connect(t), 0);
+		x->f.gone = true;
+		for (unsigned k = 0; k < 3; k++) {
+			assert_int_equal(t->cli->get_status(t, &status),
+					 -ENOTCONN);
+			assert_int_equal(awake(t), k == 0);
+			assert_int_equal(t->cli->dispatch(t), -ENOTCONN);
+			assert_int_equal(losses, i);
+		}
+	}
+	virtiofs_transport_free(t);
+}
+
 /* What an op has to tell to dispatch wakes nobody while a later op waits for
  * the function; it is told afterwards all the same. */
 static void earlier_news_keeps_no_op_awake(void **state)
@@ -404,6 +444,7 @@ int main(void)
 	    T(legacy_function_is_not_touched),
 	    T(io_bars_are_nobodys),
 	    T(window_in_the_configuration_space_is_left_alone),
+	    T(loss_is_told_once),
 	    T(earlier_news_keeps_no_op_awake),
 	};
 

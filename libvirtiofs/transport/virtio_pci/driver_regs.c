@@ -54,8 +54,9 @@ int vtfs_pci_end(struct pci_driver *d, int r)
 	d->j.op = (enum pci_op)0;
 	if (r == -ENOTCONN || r == -ETIMEDOUT) {
 		d->connected = false;
-		d->lost = r;
-		d->lost_told = false;
+		/* Told once, until there is a connection again. */
+		d->lost_told &= d->lost != 0;
+		d->lost = d->lost ? d->lost : r;
 	}
 	/* For dispatch; an op that begins takes it away. */
 	if (d->changed || (d->lost && !d->lost_told))
