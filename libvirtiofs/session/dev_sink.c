@@ -162,6 +162,7 @@ static int make_run(struct virtiofs_devq *q)
 	    .avail_base = setup->avail_base,
 	    .used_base = setup->used_base,
 	    .max_parts = vtfs_device_max_parts(dev, setup->num),
+	    .record = setup->record,
 	};
 	struct vtfs_run *run;
 	void *at[3];

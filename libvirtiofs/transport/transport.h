@@ -66,6 +66,9 @@ struct vtfs_queue_setup {
 	/* Device half: not 0: a call is this ioctl on call_fd, with the
 	 * address of a uint32_t that is vq. */
 	unsigned long call_ioctl;
+	/* Device half: as in struct vtfs_vq_conf; the transport's, until the
+	 * device is freed. */
+	struct vtfs_vq_record *record;
 	bool enabled;
 };
 

@@ -28,6 +28,8 @@ struct vtfs_dev_take {
 			       * packed: the event word as stored */
 	uint32_t entries;     /* packed: ring entries taken, modulo 2^32 */
 	uint32_t entries_max; /* packed: entries may grow up to here */
+	uint32_t redo;	      /* chains of the record's, to be popped first */
+	uint16_t redo_at;     /* the head where to look for the next */
 	uint32_t ordered;     /* IN_ORDER: chains noted, modulo 2^32 (atomic) */
 	uint16_t order_at;    /* where the next is noted */
 	unsigned hint;	      /* the region where a look-up starts */
@@ -70,6 +72,7 @@ struct vtfs_vq_dev {
 	 * pop sets it, push clears it; atomic, because a driver can make id
 	 * available again while push clears it. */
 	uint16_t *held VTFS_CACHE_ALIGNED;
+	struct vtfs_vq_record *record; /* NULL, or what held is a part of */
 	/* IN_ORDER, else NULL: ids in the order of pop, which writes them; and
 	 * by id what waits for its turn. */
 	uint16_t *order;

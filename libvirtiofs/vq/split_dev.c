@@ -3,8 +3,14 @@
  * Split ring, device half. (virtio 1.4, 2.7)
  *
  * Reads the descriptor table and the avail ring, writes the used ring, and
- * nothing else. next, in take, runs ahead of next, in give; what lies between
- * is in flight.
+ * nothing else. next, in take, runs ahead of next, in give; as many chains as
+ * lie between are in flight.
+ *
+ * With a record those are known by name, whenever the process ends: pop enters
+ * a head; push writes the element, then the record's next, then strikes the
+ * head out; publish stores the ring's index, which makes the element valid. So
+ * what the record has, and what stands in the ring between its index and the
+ * record's next, was taken and not given back.
  */
 #include "vq/impl.h"
 
@@ -30,6 +36,41 @@ static const uint16_t *used_event(const struct vtfs_vq *vq)
 	return &avail->ring[vq->num];
 }
 
+/* Pushed and not published: in flight again. */
+static void recall_staged(const struct vtfs_vq *vq, uint16_t idx)
+{
+	const struct vtfs_wire_used *used = vq->device;
+	const struct vtfs_vq_record *rec = vq->dev.record;
+	uint32_t cnt = (uint16_t)(rec->next - idx);
+
+	/* The index is in the driver's memory: anything. */
+	for (; cnt && cnt <= vq->num; cnt--, idx++) {
+		uint32_t id = le32toh(
+		    vtfs_load_once(&used->ring[idx & (vq->num - 1)].id));
+
+		if (id < vq->num)
+			vq->dev.held[id] = 1;
+	}
+}
+
+/* Chains of a half that has ended are popped first; the ring goes on behind
+ * them. */
+static void go_on(struct vtfs_vq *vq)
+{
+	struct vtfs_vq_record *rec = vq->dev.record;
+	struct vtfs_dev_take *take = &vq->dev.take;
+	uint16_t idx = vq->dev.give.next;
+
+	if (rec->live)
+		recall_staged(vq, idx);
+	rec->next = idx;
+	rec->live = 1;
+	for (uint32_t i = 0; i < vq->num; i++)
+		take->redo += vq->dev.held[i] != 0;
+	if (take->redo)
+		take->next = take->seen = (uint16_t)(idx + take->redo);
+}
+
 void vtfs_split_dev_start(struct vtfs_vq *vq, const struct vtfs_vq_conf *conf)
 {
 	struct vtfs_wire_used *used = vq->device;
@@ -40,6 +81,8 @@ void vtfs_split_dev_start(struct vtfs_vq *vq, const struct vtfs_vq_conf *conf)
 	take->seen = conf->avail_base;
 	give->next = le16toh(vtfs_load_once(&used->idx));
 	give->from = give->next;
+	if (vq->dev.record)
+		go_on(vq);
 	give->resumed = take->next || give->next;
 	vtfs_store_once(&used->flags, 0);
 	if (!vtfs_vq_event(vq))
@@ -85,21 +128,42 @@ static int load_head(const struct vtfs_vq *vq)
 	return head;
 }
 
+/* Of the record. Those that were popped since it was counted are behind. */
+static uint16_t redo_head(struct vtfs_vq *vq)
+{
+	struct vtfs_dev_take *take = &vq->dev.take;
+
+	while (take->redo_at < vq->num - 1 && !vq->dev.held[take->redo_at])
+		take->redo_at++;
+	take->redo--;
+	return take->redo_at++;
+}
+
+/* As many as lie in the ring, or of the record: 1, 0 or -EPROTO. */
+static int more(struct vtfs_vq *vq)
+{
+	const struct vtfs_dev_take *take = &vq->dev.take;
+
+	if (vtfs_unlikely(take->redo) || take->next != take->seen)
+		return 1;
+	return refill(vq);
+}
+
 int vtfs_split_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 		       struct vtfs_chain *chain)
 {
 	struct vtfs_dev_take *take = &vq->dev.take;
+	bool redo;
 	int head;
 	int r;
 
 	if (vtfs_unlikely(take->broken))
 		return -EPROTO;
-	if (take->next == take->seen) {
-		r = refill(vq);
-		if (r <= 0)
-			return r;
-	}
-	head = load_head(vq);
+	r = more(vq);
+	if (r <= 0)
+		return r;
+	redo = take->redo;
+	head = vtfs_unlikely(redo) ? redo_head(vq) : load_head(vq);
 	r = head;
 	if (vtfs_likely(head >= 0))
 		r = vtfs_chain_split(vq, mem, (uint16_t)head, chain);
@@ -110,7 +174,8 @@ int vtfs_split_dev_pop(struct vtfs_vq *vq, const struct vtfs_table *mem,
 	chain->id = (uint16_t)head;
 	chain->ring_cnt = 1;
 	vtfs_store_once(&vq->dev.held[head], 1);
-	take->next++;
+	if (vtfs_likely(!redo))
+		take->next++;
 	vtfs_store_once(&take->cnt, (uint16_t)(take->cnt + 1));
 	return 1;
 }
@@ -125,6 +190,8 @@ void vtfs_split_dev_push(struct vtfs_vq *vq, uint16_t id, uint32_t len)
 	vtfs_store_once(&elem->id, htole32(id));
 	vtfs_store_once(&elem->len, htole32(len));
 	give->next++;
+	if (vtfs_unlikely(vq->dev.record))
+		vtfs_store_release(&vq->dev.record->next, give->next);
 	vtfs_store_once(&give->cnt, (uint16_t)(give->cnt + 1));
 	give->staged++;
 }
@@ -199,7 +266,7 @@ int vtfs_split_dev_arm(struct vtfs_vq *vq)
 
 	if (take->broken)
 		return 0;
-	if (take->next != take->seen)
+	if (take->redo || take->next != take->seen)
 		return 1;
 	ask_for_kick(vq);
 	/* The store of flags or avail_event before the load of idx; the driver

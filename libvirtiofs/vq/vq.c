@@ -132,7 +132,12 @@ int vtfs_vq_dev_new(struct vtfs_vq **ret, const struct vtfs_vq_conf *conf)
 	parts->iov = calloc(conf->max_parts, sizeof(parts->iov[0]));
 	if (conf->flags & VTFS_VQ_IOMMU)
 		parts->at = calloc(conf->max_parts, sizeof(parts->at[0]));
-	vq->dev.held = calloc(conf->num, sizeof(vq->dev.held[0]));
+	if (!vtfs_vq_packed(vq) && !vtfs_vq_in_order(vq))
+		vq->dev.record = conf->record;
+	if (vq->dev.record)
+		vq->dev.held = vq->dev.record->held;
+	else
+		vq->dev.held = calloc(conf->num, sizeof(vq->dev.held[0]));
 	if (!parts->iov || (conf->flags & VTFS_VQ_IOMMU && !parts->at) ||
 	    !vq->dev.held || !alloc_order(vq)) {
 		vtfs_vq_dev_free(vq);
@@ -152,7 +157,8 @@ void vtfs_vq_dev_free(struct vtfs_vq *vq)
 		return;
 	free(vq->dev.take.parts.iov);
 	free(vq->dev.take.parts.at);
-	free(vq->dev.held);
+	if (!vq->dev.record)
+		free(vq->dev.held);
 	free(vq->dev.order);
 	free(vq->dev.late);
 	free(vq);
@@ -193,13 +199,17 @@ int vtfs_vq_dev_later(struct vtfs_vq *vq, const struct vtfs_table *mem,
 
 static inline void give_back(struct vtfs_vq *vq, uint16_t id, uint32_t len)
 {
-	uint16_t ring_cnt = vtfs_load_once(&vq->dev.held[id]);
+	uint16_t ring_cnt;
 
-	vtfs_store_once(&vq->dev.held[id], 0);
-	if (vtfs_vq_packed(vq))
+	if (vtfs_vq_packed(vq)) {
+		ring_cnt = vtfs_load_once(&vq->dev.held[id]);
+		vtfs_store_once(&vq->dev.held[id], 0);
 		vtfs_packed_dev_push(vq, id, ring_cnt, len);
-	else
-		vtfs_split_dev_push(vq, id, len);
+		return;
+	}
+	vtfs_split_dev_push(vq, id, len);
+	/* After the element and the record of it; before publish. */
+	vtfs_store_release(&vq->dev.held[id], 0);
 }
 
 void vtfs_vq_dev_push(struct vtfs_vq *vq, uint16_t id, uint16_t ring_cnt,

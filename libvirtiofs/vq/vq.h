@@ -50,6 +50,18 @@
 
 #define VTFS_VQ_NUM_MAX 32768u
 
+/*
+ * Device half, split, not IN_ORDER: which chains are in flight, in memory that
+ * outlives this process. Whoever goes on with the ring pops them first. All
+ * zeroes: none, of a ring that nobody served yet. Between what pop, push and
+ * publish write, a process may end anywhere.
+ */
+struct vtfs_vq_record {
+	uint16_t live;
+	uint16_t next;	 /* used index behind what was pushed */
+	uint16_t held[]; /* num, by head: 1 in flight */
+};
+
 struct vtfs_vq_conf {
 	uint32_t flags;
 	uint32_t num; /* split: a power of two; packed: any, 1..32768 */
@@ -64,6 +76,9 @@ struct vtfs_vq_conf {
 	uint16_t used_base; /* split device half: read from the ring instead */
 	/* Device half: parts that one chain may have after translation. */
 	uint32_t max_parts;
+	/* Device half: NULL, or the caller's, longer than the half's. What is
+	 * in flight by it wins over avail_base. */
+	struct vtfs_vq_record *record;
 	/* Driver half with INDIRECT: num tables of indirect_max descriptors of
 	 * 16 bytes each, at this address here and at that one for the peer. */
 	void *indirect;

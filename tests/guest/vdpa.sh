@@ -147,10 +147,44 @@ server_dies() {
 	umount_fs
 }
 
+# A lock that is waited for is older than all that was answered since. Whoever
+# took what is in flight for the last that came would answer another request
+# twice, which breaks the queue, and this one never.
+server_dies_behind_a_lock() {
+	step "and with a request that others have passed"
+	mount_fs
+	/bin/lock-file $M/$ring/lock &
+	holder=$!
+	within 10 "no file to lock" there $M/$ring/lock
+	$B sleep 0.2
+	/bin/lock-file $M/$ring/lock &
+	waiter=$!
+	$B sleep 0.3
+	$B ls $M/$ring/in >/dev/null
+	$B cat $M/$ring/pattern >/dev/null
+	$B kill -0 $waiter || end "not ok: $ring: nobody waits for the lock"
+	kill_server
+	start_server
+	within 20 "who waits for a lock is not told" is_dead $waiter
+	wait $waiter
+	[ $? = 5 ] || end "not ok: $ring: the wait for a lock did not end with EIO"
+	$B kill -9 $holder
+	wait $holder 2>/dev/null
+	within 20 "the mount of a server that is gone stays" $B umount $M
+	mount_fs
+	look glance
+	umount_fs
+	! $B dmesg | $B grep -E 'is not a head|virtio.*(broken|bad)' || end "not ok: $ring: a queue broke"
+}
+
 kill_server() {
 	$B kill -9 $server
 	wait $server 2>/dev/null
+	# What it had open may be closed a moment later.
+	within 10 "a dead server is still the device" is_free
 }
+
+is_free() { (exec 3<>/dev/vduse/$ring) 2>/dev/null; }
 
 sums() { (cd $1 && $B find . -type f -exec $B sha256sum {} + | $B sort); }
 
@@ -254,6 +288,8 @@ one_ring() {
 	/bin/vdpa-dev add $ring || end "not ok: $ring: vdpa-dev add"
 	kernel_driver $3
 	server_dies
+	# Packed rings have no record of what is in flight.
+	[ $ring = packed ] || server_dies_behind_a_lock
 	our_client $3
 	the_end
 }
@@ -262,7 +298,7 @@ $B mount -t proc proc /proc
 $B mount -t sysfs sysfs /sys
 $B mount -t devtmpfs dev /dev
 $B mount -t tmpfs -o size=1500M tmpfs /mnt
-$B mkdir -p $M /mnt/src
+$B mkdir -p $M /mnt/src /run
 echo "GUEST Linux $($B uname -r)"
 load_modules
 FULL=${FULL:-0}

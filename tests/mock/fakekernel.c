@@ -91,15 +91,26 @@ int __wrap_open64(const char *path, int flags, ...)
 {
 	if (strcmp(path, "/dev/vduse") == 0)
 		path = "/";
+	if (strcmp(path, "/run") == 0)
+		path = fk.run ? fk.run : "/nowhere";
 	return is_device(path) ? open_device() : __real_open64(path, flags);
 }
 
 int __wrap_openat64(int dir, const char *path, int flags, ...)
 {
+	unsigned mode = 0;
+	va_list ap;
+
 	if (strcmp(path, "control") == 0)
 		return open_control();
-	return is_device(path) ? open_device()
-			       : __real_openat64(dir, path, flags);
+	if (is_device(path))
+		return open_device();
+	if (flags & O_CREAT) {
+		va_start(ap, flags);
+		mode = va_arg(ap, unsigned);
+		va_end(ap);
+	}
+	return __real_openat64(dir, path, flags, mode);
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...)

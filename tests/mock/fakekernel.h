@@ -14,7 +14,8 @@
 struct fakekernel {
 	int ours; /* our end of the device's pair; -1: not open */
 	int opens;
-	int open_errno; /* 0, or what open says */
+	int open_errno;	 /* 0, or what open says */
+	const char *run; /* what /run is; NULL: it is not there */
 	/* 0 or a positive value, or a negative errno. */
 	int (*ioctl)(int fd, unsigned long request, void *arg);
 	char

@@ -18,6 +18,7 @@
 
 #include "leaks.h"
 #include "vdusefix.h"
+#include "vq/vq.h"
 #include "wire/fs.h"
 
 #define PLAIN  (VIRTIOFS_F_VERSION_1 | VTFS_F_ACCESS_PLATFORM)
@@ -477,6 +478,89 @@ static void a_split_ring_goes_on_at_its_used_index(void **state)
 	assert_int_equal(vf.rec.setup[1].avail_base, 0);
 }
 
+/* What this process had in flight, head 5 and 9 of queue 1, goes to the next
+ * one as long as the ring is the same. */
+static void what_is_in_flight_outlives_the_process(void **state)
+{
+	char dir[] = "/tmp/virtiofs-test-XXXXXX", file[64];
+	struct vtfs_vq_record *rec;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/virtiofs-vduse-fake0", dir);
+	fk.run = dir;
+	assert_int_equal(vf_attach(), 0);
+	vf_run(PLAIN);
+	rec = vf.rec.setup[1].record;
+	assert_non_null(rec);
+	rec->live = 1;
+	rec->next = 77;
+	rec->held[5] = rec->held[9] = 1;
+	vf.on_bus = true;
+	rec_fini(&vf.rec);
+	assert_int_equal(access(file, F_OK), 0);
+
+	vf.map_cnt = 0;
+	resume(PLAIN);
+	rec = vf.rec.setup[1].record;
+	assert_non_null(rec);
+	assert_int_equal(rec->live, 1);
+	assert_int_equal(rec->next, 77);
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(rec->held[i], i == 5 || i == 9);
+	assert_int_equal(vf.rec.setup[0].record->held[5], 0);
+	/* A reset ends what was in flight. */
+	vf_status(0);
+	vf_dispatch(2);
+	assert_int_equal(vf_answer(NULL), 0);
+	assert_int_equal(rec->live, 0);
+	assert_int_equal(rec->held[5], 0);
+	vf.map_cnt = 0;
+	vf_run(PLAIN);
+	rec = vf.rec.setup[1].record;
+	assert_int_equal(rec->live, 0);
+	assert_int_equal(rec->held[5], 0);
+	rec->held[3] = 1;
+	rec_fini(&vf.rec);
+
+	/* Another ring: nothing is believed. */
+	vf.map_cnt = 0;
+	vf_rings(PLAIN);
+	vf.info[1].driver_addr += 64;
+	assert_int_equal(vf_attach(), 0);
+	vf_dispatch(1);
+	assert_true(vf.rec.started[1]);
+	assert_null(vf.rec.setup[1].record);
+	assert_non_null(vf.rec.setup[2].record);
+
+	/* It goes with the device. */
+	vf.on_bus = false;
+	rec_fini(&vf.rec);
+	vf.t = NULL;
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* Packed rings lose their descriptors; and what can't be written down is not.
+ */
+static void without_a_record_the_ring_goes_on_as_it_can(void **state)
+{
+	char dir[] = "/tmp/virtiofs-test-XXXXXX";
+
+	assert_int_equal(vf_attach(), 0);
+	vf_run(PLAIN);
+	assert_null(vf.rec.setup[1].record);
+	rec_fini(&vf.rec);
+	assert_non_null(mkdtemp(dir));
+	fk.run = dir;
+	vf.map_cnt = 0;
+	vf.exists = vf.driver_ok = false;
+	assert_int_equal(vf_attach(), 0);
+	vf_run(PACKED);
+	assert_null(vf.rec.setup[1].record);
+	rec_fini(&vf.rec);
+	vf.t = NULL;
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void a_packed_ring_goes_on_where_its_driver_waits(void **state)
 {
 	unsigned char *p = ring_memory();
@@ -550,6 +634,8 @@ int main(void)
 	    T(state_of_a_queue_that_never_ran_is_the_driver_s),
 	    T(an_answer_that_nobody_awaits_changes_nothing),
 	    T(a_split_ring_goes_on_at_its_used_index),
+	    T(what_is_in_flight_outlives_the_process),
+	    T(without_a_record_the_ring_goes_on_as_it_can),
 	    T(a_packed_ring_goes_on_where_its_driver_waits),
 	    T(a_packed_ring_without_a_word_of_it_waits_for_a_reset),
 	    T(features_that_are_not_ours_are_not_resumed),

@@ -260,6 +260,8 @@ static int device_attach(struct virtiofs_transport *t,
 	d->made = r;
 	r = open_device(d);
 	if (r >= 0)
+		r = vtfs_vduse_record_map(d);
+	if (r >= 0)
 		r = d->made ? set_up_queues(d) : take_over(d);
 	if (r < 0)
 		return r;
@@ -403,14 +405,18 @@ static void close_fd(int fd)
 static void device_free(struct virtiofs_transport *t)
 {
 	struct vduse_device *d = to_device(t);
+	int r = -ENOENT;
 
 	vtfs_vduse_mem_clear(d);
 	vtfs_vduse_vqs_free(d);
 	close_fd(d->dev);
-	if ((d->made || d->dev >= 0) && destroy(d) == -EBUSY)
+	if (d->made || d->dev >= 0)
+		r = destroy(d);
+	if (r == -EBUSY)
 		vtfs_log(d->sink->log, LOG_INFO,
 			 "%s: stays on the bus, for the next server",
 			 d->base.name);
+	vtfs_vduse_record_free(d, r == 0);
 	close_fd(d->control);
 	close_fd(d->dir);
 	close_fd(d->timer);
@@ -446,7 +452,11 @@ static int set_up(struct vduse_device *d, const char *name)
 		r = watch(d, d->wake);
 	if (r >= 0)
 		r = watch(d, d->timer);
-	return r < 0 ? r : open_control(d);
+	if (r >= 0)
+		r = open_control(d);
+	if (r >= 0)
+		vtfs_vduse_record_open(d);
+	return r;
 }
 
 static bool good_name(const char *name)
@@ -470,6 +480,7 @@ int vtfs_vduse_open(struct virtiofs_transport **ret, const char *name)
 	d->base.free = device_free;
 	d->base.fd = device_fd;
 	d->control = d->dir = d->dev = d->ep = d->wake = d->timer = -1;
+	d->record.dir = d->record.fd = -1;
 	r = set_up(d, name);
 	if (r < 0) {
 		device_free(&d->base);

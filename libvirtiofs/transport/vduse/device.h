@@ -28,11 +28,16 @@
  * time (owed); what changes meanwhile makes the next one (dirty).
  *
  * The device outlives this process. Whoever attaches next finds it (EEXIST) and
- * goes on: a split ring where its used index is, a packed one where its driver
- * last asked for an interrupt; requests that were in flight are taken again, in
- * the order in which they came. To that session they come before INIT: they get
- * -EIO, and none is carried out twice.
+ * goes on; the kernel has no word on what was in flight. A split ring is told
+ * by a record, a file in /run that its queues keep while they run (struct
+ * vtfs_vq_record): those requests are taken again. Without one (IN_ORDER needs
+ * none; packed rings have none, for used elements overwrite the descriptors of
+ * what is in flight; /run can't be written) the ring goes on where its used
+ * index is, a packed one where its driver last asked for an interrupt: right if
+ * all were answered in the order in which they came. To the new session such
+ * requests come before INIT: they get -EIO, and none is carried out twice.
  */
+#include <limits.h>
 #include <linux/vduse.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -75,6 +80,14 @@ struct vduse_mem {
 	bool dirty; /* maps differ from the last table */
 };
 
+struct vduse_record {
+	int dir;   /* of file; -1 */
+	int fd;	   /* until it is mapped; -1 */
+	void *map; /* NULL: there is none */
+	size_t len;
+	char file[NAME_MAX + 1];
+};
+
 struct vduse_device {
 	struct virtiofs_transport base;
 	char *name;
@@ -100,6 +113,7 @@ struct vduse_device {
 	struct vduse_vq *vqs;
 	unsigned vq_cnt;
 	struct vduse_mem mem;
+	struct vduse_record record;
 };
 
 /* device.c */
@@ -125,6 +139,18 @@ bool vtfs_vduse_vqs_start(struct vduse_device *d);
 void vtfs_vduse_vq_restart(struct vduse_device *d, unsigned vq);
 /* Nothing is known of them any more. */
 void vtfs_vduse_vqs_forget(struct vduse_device *d);
+
+/* record.c */
+void vtfs_vduse_record_open(struct vduse_device *d);
+/* Once the device is ours. One that can't be had is no fault. */
+int vtfs_vduse_record_map(struct vduse_device *d);
+/* Of a queue that begins, or goes on; NULL: none that is right. */
+struct vtfs_vq_record *vtfs_vduse_record_of(const struct vduse_device *d,
+					    const struct vtfs_queue_setup *q,
+					    bool goes_on);
+void vtfs_vduse_record_clear(const struct vduse_device *d, unsigned vq);
+/* is_gone: the device, too. */
+void vtfs_vduse_record_free(struct vduse_device *d, bool is_gone);
 
 /* memory.c */
 /* Find what is not mapped of [addr, addr + len). 1: something is new; 0; or

@@ -44,8 +44,10 @@ void vtfs_vduse_vqs_free(struct vduse_device *d)
 
 void vtfs_vduse_vqs_forget(struct vduse_device *d)
 {
-	for (unsigned i = 0; i < d->vq_cnt; i++)
+	for (unsigned i = 0; i < d->vq_cnt; i++) {
 		d->vqs[i] = (struct vduse_vq){.kick = d->vqs[i].kick};
+		vtfs_vduse_record_clear(d, i);
+	}
 }
 
 static uint16_t with_counter(uint16_t idx, uint16_t counter)
@@ -209,6 +211,9 @@ static int prepare(struct vduse_device *d, unsigned vq,
 				       .enabled = true};
 	first_state(d, &info, q);
 	r = map_ring(d, q);
+	if (!packed(d))
+		q->record = vtfs_vduse_record_of(d, q,
+						 d->resumed || v->stopped);
 	if (r >= 0 && d->resumed && !v->stopped)
 		r = find_place(d, q);
 	if (r >= 0 && v->stopped) {
