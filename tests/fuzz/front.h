@@ -33,11 +33,25 @@ struct front {
 	socklen_t addr_len;
 	uint64_t features;
 	unsigned frames;
+	int next_fd; /* as front_begin found it */
 	struct {
 		uint16_t desc, avail;
 		bool wrap;
 	} ring[FRONT_RINGS];
 };
+
+struct program;
+
+/* front_life.c. Its device, connected to; tag may be NULL. */
+void front_begin(struct front *f, struct program *program, const char *tag,
+		 bool listens);
+/* Bytes of shared memory become others, or it becomes shorter. */
+void front_poke(struct front *f, uint8_t how);
+/* Whatever is in its way, the device sees that nobody is left. True: it
+ * listens, and the next one is there. */
+bool front_leave(struct front *f, struct program *program);
+/* Nothing is left open. */
+void front_end(struct front *f);
 
 /* A device's transport, connected. One that listens serves the next one after
  * this one. */

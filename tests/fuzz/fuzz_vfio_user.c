@@ -216,13 +216,7 @@ static void message(struct fuzz *f, uint8_t lie)
 
 static void poke(struct fuzz *f, uint8_t how)
 {
-	uint16_t off = in_u16(f->front.in);
-
-	if (how == 15)
-		sock_truncate(KIND_MEM + off % 2, off / 2);
-	else if (off <= KIND_LEN - 64)
-		in_bytes(f->front.in, sock_mem[0] + off,
-			 in_u8(f->front.in) % 64);
+	front_poke(&f->front, how);
 	ring_bell(f, how % 2);
 }
 
@@ -265,25 +259,17 @@ static void command(struct fuzz *f)
 	hear(f);
 }
 
-/* Whatever is in its way, the device sees that nobody is left; and serves the
- * next one. */
+/* The next one is served. */
 static void finish(struct fuzz *f)
 {
-	struct front *front = &f->front;
 	struct vfu_header answer;
 
-	front_hang_up(front);
-	program_reply_all(&f->program);
-	front_run(front);
-	must(front->over == !front->listens);
-	if (!front->listens)
+	if (!front_leave(&f->front, &f->program))
 		return;
-	front_again(front);
 	say_version(f);
-	must(sock_recv(front->sock, &answer, sizeof(answer), NULL) ==
+	must(sock_recv(f->front.sock, &answer, sizeof(answer), NULL) ==
 	     sizeof(answer));
 	must(answer.command == VFU_VERSION && !answer.error);
-	front_hang_up(front);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -292,31 +278,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct fuzz f = {.front = {.in = &in, .vfio_user = true},
 			 .program.in = &in};
 	uint8_t how = in_u8(&in);
-	const struct virtiofs_device_opts opts = {
-	    .size = sizeof(opts),
-	    .tag = "fuzz",
-	    .num_request_queues = FRONT_RINGS - 1,
-	    .queue_size = 16,
-	    .max_write = 4096,
-	    .features = VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED |
-			VIRTIOFS_F_IN_ORDER | VIRTIOFS_F_RING_RESET,
-	};
-	struct virtiofs_transport *t;
-	int fd;
 
-	sock_reset();
-	sock_catch_faults();
-	fd = fuzz_next_fd();
-	t = front_open(&f.front, how & 64);
-	must(!virtiofs_device_new(&f.front.dev, t, &program_ops, &opts,
-				  &f.program));
-	front_run(&f.front);
+	front_begin(&f.front, &f.program, "fuzz", how & 64);
 	if (how & 2)
 		say_all(&f, how >> 2);
 	while (!in_end(&in))
 		command(&f);
 	finish(&f);
-	virtiofs_device_free(f.front.dev);
-	must(fuzz_next_fd() == fd);
+	front_end(&f.front);
 	return 0;
 }

@@ -17,13 +17,7 @@ struct fuzz {
 
 static void poke(struct fuzz *f, uint8_t how)
 {
-	uint16_t off = in_u16(f->front.in);
-
-	if (how == 15)
-		sock_truncate(KIND_MEM + off % 2, off / 2);
-	else if (off <= KIND_LEN - 64)
-		in_bytes(f->front.in, sock_mem[0] + off,
-			 in_u8(f->front.in) % 64);
+	front_poke(&f->front, how);
 	sock_kick(how & 1 ? KIND_EVENT : KIND_BLOCKING);
 	front_run(&f->front);
 }
@@ -81,26 +75,19 @@ static void command(struct fuzz *f)
 	front_hear(&f->front);
 }
 
-/* Whatever is in its way, the device sees that nobody is left; and serves the
- * next one. */
+/* The next one is served. */
 static void finish(struct fuzz *f)
 {
 	struct front *front = &f->front;
 	const struct vu_header ask = {VU_GET_FEATURES, VU_VERSION, 0};
 	struct vu_header answer;
 
-	front_hang_up(front);
-	program_reply_all(&f->program);
-	front_run(front);
-	must(front->over == !front->listens);
-	if (!front->listens)
+	if (!front_leave(front, &f->program))
 		return;
-	front_again(front);
 	front_send(front, &ask, sizeof(ask), NULL, 0);
 	must(sock_recv(front->sock, &answer, sizeof(answer), NULL) ==
 	     sizeof(answer));
 	must(answer.request == VU_GET_FEATURES);
-	front_hang_up(front);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -108,31 +95,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct input in = {data, len};
 	struct fuzz f = {.front.in = &in, .program.in = &in};
 	uint8_t how = in_u8(&in);
-	const struct virtiofs_device_opts opts = {
-	    .size = sizeof(opts),
-	    .tag = how & 1 ? "fuzz" : NULL,
-	    .num_request_queues = FRONT_RINGS - 1,
-	    .queue_size = 16,
-	    .max_write = 4096,
-	    .features = VIRTIOFS_FEATURES_DEFAULT | VIRTIOFS_F_RING_PACKED |
-			VIRTIOFS_F_IN_ORDER | VIRTIOFS_F_RING_RESET,
-	};
-	struct virtiofs_transport *t;
-	int fd;
 
-	sock_reset();
-	sock_catch_faults();
-	fd = fuzz_next_fd();
-	t = front_open(&f.front, how & 64);
-	must(!virtiofs_device_new(&f.front.dev, t, &program_ops, &opts,
-				  &f.program));
-	front_run(&f.front);
+	front_begin(&f.front, &f.program, how & 1 ? "fuzz" : NULL, how & 64);
 	if (how & 2)
 		front_say_all(&f.front, how >> 2);
 	while (!in_end(&in))
 		command(&f);
 	finish(&f);
-	virtiofs_device_free(f.front.dev);
-	must(fuzz_next_fd() == fd);
+	front_end(&f.front);
 	return 0;
 }
