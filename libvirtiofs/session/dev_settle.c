@@ -135,15 +135,11 @@ static bool find_pins(const struct vtfs_run *run, const uint64_t *marked,
 	return any;
 }
 
-/* Translations that only came need no adopting: who lacks one asks for it, and
- * finds it then. */
 static bool queue_uses(struct virtiofs_devq *q, const uint64_t *marked,
 		       const struct vtfs_retire *r)
 {
 	uint64_t pinned[VTFS_REGION_WORDS] = {0};
 
-	if (!r->regions && !r->gone.len)
-		return false;
 	set_watch(q, 1);
 	if (!vtfs_devq_adopted(q))
 		return true;

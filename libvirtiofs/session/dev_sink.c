@@ -123,12 +123,28 @@ static void change_table(struct virtiofs_device *dev, struct vtfs_table *t,
 	vtfs_device_post_all(dev, &r->gone);
 }
 
+/* Who lacks what came has asked for it, and finds it: nobody is waited for. */
+static void add_translations(struct virtiofs_device *dev, struct vtfs_table *t,
+			     uint64_t cookie)
+{
+	vtfs_table_put(dev->mem->table);
+	dev->mem->table = vtfs_table_get(t);
+	vtfs_device_post_all(dev, &vtfs_no_miss);
+	dev->t->dev->table_retired(dev->t, cookie);
+}
+
 /* Mostly nobody uses what goes, and the peer waits: answered at once. */
 static void sink_invalidate(struct vtfs_dev_sink *s, struct vtfs_table *t,
 			    const struct vtfs_miss *gone, uint64_t cookie)
 {
-	change_table(to_device(s), t, gone, cookie);
-	vtfs_device_retire(to_device(s));
+	struct virtiofs_device *dev = to_device(s);
+
+	if (!gone->len && same_regions(dev->mem->table, t)) {
+		add_translations(dev, t, cookie);
+		return;
+	}
+	change_table(dev, t, gone, cookie);
+	vtfs_device_retire(dev);
 }
 
 static void sink_set_table(struct vtfs_dev_sink *s, struct vtfs_table *t,

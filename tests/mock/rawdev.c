@@ -236,6 +236,11 @@ static struct vtfs_table *mapped_table(struct raw *raw)
 	return t;
 }
 
+static uint64_t next_cookie(struct raw *raw)
+{
+	return __atomic_add_fetch(&raw->cookie, 1, __ATOMIC_RELEASE);
+}
+
 static void give_table(struct raw *raw)
 {
 	struct vtfs_table *t;
@@ -244,7 +249,7 @@ static void give_table(struct raw *raw)
 		t = mapped_table(raw);
 	else
 		must(vtfs_table_new(&t, raw->regions, raw->region_cnt) == 0);
-	raw->sink->ops->set_table(raw->sink, t, ++raw->cookie);
+	raw->sink->ops->set_table(raw->sink, t, next_cookie(raw));
 	vtfs_table_put(t);
 }
 
@@ -259,7 +264,7 @@ static void invalidate(struct raw *raw, const struct vtfs_miss *gone)
 {
 	struct vtfs_table *t = mapped_table(raw);
 
-	raw->sink->ops->invalidate(raw->sink, t, gone, ++raw->cookie);
+	raw->sink->ops->invalidate(raw->sink, t, gone, next_cookie(raw));
 	vtfs_table_put(t);
 }
 
@@ -272,7 +277,7 @@ void raw_map(struct raw *raw, uint64_t range)
 	/* As of vhost-user: what only comes takes nothing away. */
 	m.len = 0;
 	for (uint64_t i = 0; i < cnt; i++) {
-		if (access[i])
+		if (access[i] && access[i] != m.access)
 			m.len = cnt * RAW_PAGE;
 		access[i] = (uint8_t)m.access;
 	}
@@ -392,7 +397,7 @@ void raw_drop_all(struct raw *raw, uint64_t unused)
 	struct vtfs_table *t;
 
 	must(vtfs_table_new(&t, NULL, 0) == 0);
-	raw->sink->ops->set_table(raw->sink, t, ++raw->cookie);
+	raw->sink->ops->set_table(raw->sink, t, next_cookie(raw));
 	vtfs_table_put(t);
 }
 

@@ -64,7 +64,7 @@ struct raw {
 	unsigned retired_cnt;
 	unsigned reset_done;
 	uint32_t broken; /* bit per queue */
-	uint64_t cookie;
+	uint64_t cookie; /* atomic: tables given, each to be answered */
 	bool freed;
 	/* With ACCESS_PLATFORM: the regions have other addresses, and pages of
 	 * the memory are mapped at raw_addr() as these say. The rings are, to

@@ -37,6 +37,7 @@ struct rig {
 	uint32_t gone;	   /* atomic: answers of -ENOTCONN */
 	uint32_t resets;   /* atomic */
 	uint32_t flags;	   /* the device's */
+	uint64_t features; /* as of raw_init() */
 	bool by_owner;	   /* the owner answers, no workers */
 	bool until_told;   /* workers wait for an interrupt */
 };
@@ -184,7 +185,7 @@ static void start(struct rig *rig, uint32_t flags)
 	const struct virtiofs_device_opts opts = {
 	    .size = sizeof(opts), .flags = rig->flags, .num_request_queues = 2};
 
-	raw_init(&rig->p.raw, 0);
+	raw_init(&rig->p.raw, rig->features);
 	raw_one_view(&rig->p.raw);
 	assert_int_equal(virtiofs_device_new(&rig->p.dev, &rig->p.raw.base,
 					     &ops, &opts, rig),
@@ -379,6 +380,42 @@ static void memory_changes_while_queues_run(void **state)
 	assert_int_equal(value(&rig.answered), 1600);
 }
 
+/* Takes a page away, or all, wherever the requests that name it are by now.
+ * What is missed is mapped at once. */
+static void change_translations(struct rig *rig, unsigned round)
+{
+	unsigned first = (RAW_BUFS + round % DEPTH * CELL_LEN) / RAW_PAGE;
+	struct raw *raw = &rig->p.raw;
+	unsigned done = __atomic_load_n(&raw->done, __ATOMIC_ACQUIRE);
+
+	if (round % 3)
+		first += CELL_ROOM / RAW_PAGE;
+	if (round % 7 == 0)
+		raw_do(raw, raw_flush, 0);
+	else
+		raw_do(raw, raw_map, RAW_RANGE(first, 1, 0));
+	/* A transport has one change under way. */
+	wait_for(&raw->done, done);
+	while (__atomic_load_n(&raw->cookie, __ATOMIC_ACQUIRE) !=
+	       __atomic_load_n(&raw->retired_cnt, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+/* Nobody waits for ever: whoever can go on is woken. */
+static void translations_change_while_queues_run(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig rig = {.features = VIRTIOFS_F_VERSION_1 |
+					      VTFS_F_ACCESS_PLATFORM,
+				  .by_owner = i};
+
+		start(&rig, i ? 0 : VIRTIOFS_DEVQ_SHARED_REPLY);
+		pump(&rig, 4000, change_translations);
+		finish(&rig);
+		assert_int_equal(value(&rig.answered), 4000);
+	}
+}
+
 /* Reset, or a lost peer, at any moment. */
 static void end_in_flight(struct rig *rig, void (*how)(struct raw *, uint64_t))
 {
@@ -465,6 +502,7 @@ int main(void)
 	    cmocka_unit_test(interrupts_race_with_replies),
 	    cmocka_unit_test(no_interrupt_is_lost),
 	    cmocka_unit_test(memory_changes_while_queues_run),
+	    cmocka_unit_test(translations_change_while_queues_run),
 	    cmocka_unit_test(reset_at_any_moment),
 	    cmocka_unit_test(peer_lost_at_any_moment),
 	    cmocka_unit_test(sleeping_owner_holds_up_nothing),
