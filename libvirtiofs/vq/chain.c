@@ -64,10 +64,8 @@ static inline void walk_begin(struct walk *w, struct vtfs_vq *vq,
 	struct vtfs_parts *parts = &take->parts;
 
 	*w = (struct walk){.mem = mem, .parts = parts};
-	parts->cnt = 0;
-	parts->seal = 0;
+	parts->cnt = parts->seal = parts->holes = 0;
 	memset(parts->regions, 0, sizeof(parts->regions));
-	parts->holes = 0;
 	parts->access = VTFS_MAP_READ;
 	if (!mem || take->hint >= mem->hints)
 		take->hint = 0;
