@@ -3,7 +3,8 @@
  * A device behind a vfio-user socket, and a client that sends anything:
  * commands right or wrong, with file descriptors of all kinds, cut anywhere;
  * registers in any order; rings of its own; it leaves when it likes and comes
- * again.
+ * again. Its memory may have no file descriptor: then it answers the device's
+ * commands, right or wrong.
  */
 #include "command.h"
 #include "front.h"
@@ -12,12 +13,14 @@
 #include "wire/vfio_user.h"
 #include "wire/virtio.h"
 
-#define HEAR_MAX 0x8000u
+#define HEAR_MAX 0x40000u
+#define ROUNDS	 64u /* of commands of the device's, in a row */
 
 struct fuzz {
 	struct front front;
 	struct program program;
 	uint16_t id;
+	bool no_fd; /* of the memory */
 };
 
 /* cut: bytes that are sent first, or 0. */
@@ -52,26 +55,127 @@ static void say(struct fuzz *f, const struct command *c)
 	send_command(f, c, &h, 0);
 }
 
-/* Each answer is one, and whole. */
-static void hear(struct fuzz *f)
+/* ---- what the device says ---- */
+
+struct dma {
+	struct vfu_header h;
+	struct vfu_dma_io io;
+	unsigned char data[1 << 16];
+};
+
+/* Memory behind an address, if all of it is there. */
+static unsigned char *memory_at(const struct vfu_dma_io *io)
+{
+	uint64_t off = io->address - FRONT_GUEST;
+
+	if (off >= 2 * KIND_LEN || io->count > KIND_LEN - off % KIND_LEN)
+		return NULL;
+	return sock_mem[off / KIND_LEN] + off % KIND_LEN;
+}
+
+/* How an answer lies. */
+static void spoil(struct fuzz *f, struct dma *d, size_t *len)
+{
+	struct input *in = f->front.in;
+
+	switch (in_u8(in)) {
+	case 1:
+		d->h.flags |= VFU_ERROR;
+		d->h.error = in_u8(in);
+		*len = in_u8(in) % 2;
+		break;
+	case 2:
+		d->io.count = in_number(in);
+		break;
+	case 3:
+		d->io.address = in_number(in);
+		break;
+	case 4:
+		*len = in_u16(in) % (sizeof(d->io) + sizeof(d->data));
+		break;
+	case 5:
+		d->h.id = (uint16_t)(d->h.id + in_u8(in));
+		break;
+	case 6:
+		d->h.command = in_u8(in);
+		break;
+	case 7:
+		d->h.flags = in_u8(in);
+		break;
+	case 8: /* Less, and it says so. */
+		d->io.count /= 2;
+		*len = sizeof(d->io);
+		if (d->h.command == VFU_DMA_READ)
+			*len += d->io.count;
+		break;
+	default: /* Right. */
+		break;
+	}
+}
+
+static void answer(struct fuzz *f, const unsigned char *msg)
+{
+	static struct dma d;
+	size_t len = sizeof(d.io);
+	unsigned char *p;
+
+	memcpy(&d, msg, sizeof(d.h) + sizeof(d.io));
+	must(d.h.command == VFU_DMA_READ || d.h.command == VFU_DMA_WRITE);
+	must(!d.h.error && d.io.count && d.io.count <= sizeof(d.data));
+	p = memory_at(&d.io);
+	d.h.flags = VFU_TYPE_REPLY;
+	if (!p) {
+		d.h.flags |= VFU_ERROR;
+		d.h.error = 14;
+		len = 0;
+	} else if (d.h.command == VFU_DMA_READ) {
+		must(d.h.size == sizeof(d.h) + sizeof(d.io));
+		memcpy(d.data, p, d.io.count);
+		len += d.io.count;
+	} else {
+		must(d.h.size == sizeof(d.h) + sizeof(d.io) + d.io.count);
+		memcpy(p, msg + sizeof(d.h) + sizeof(d.io), d.io.count);
+		len = 0;
+	}
+	spoil(f, &d, &len);
+	d.h.size = (uint32_t)(sizeof(d.h) + len);
+	if (f->front.sock >= 0)
+		sock_send(f->front.sock, &d, d.h.size, NULL, 0);
+}
+
+/* Each message is one, and whole. True: the device asked for something. */
+static bool hear_some(struct fuzz *f)
 {
 	static unsigned char buf[HEAR_MAX];
-	struct vfu_header h;
 	size_t n = 0, at = 0, more;
+	bool asked = false;
+	struct vfu_header h;
 
 	if (f->front.sock < 0)
-		return;
+		return false;
 	while ((more = sock_recv(f->front.sock, buf + n, sizeof(buf) - n,
 				 NULL)) > 0)
 		n += more;
 	while (n - at >= sizeof(h)) {
 		memcpy(&h, buf + at, sizeof(h));
-		must((h.flags & ~VFU_ERROR) == VFU_TYPE_REPLY);
 		must(h.size >= sizeof(h) && h.size <= n - at);
-		must(!(h.flags & VFU_ERROR) == !h.error);
+		if (h.flags) {
+			must((h.flags & ~VFU_ERROR) == VFU_TYPE_REPLY);
+			must(!(h.flags & VFU_ERROR) == !h.error);
+		} else {
+			answer(f, buf + at);
+			asked = true;
+		}
 		at += h.size;
 	}
 	must(at == n);
+	return asked;
+}
+
+static void hear(struct fuzz *f)
+{
+	for (unsigned i = 0; i < ROUNDS && hear_some(f); i++)
+		front_run(&f->front);
 }
 
 /* ---- as it should be ---- */
@@ -96,8 +200,9 @@ static void say_memory(struct fuzz *f, unsigned i)
 	    .address = FRONT_GUEST + i * KIND_LEN,
 	    .size = KIND_LEN,
 	};
-	struct command c = {
-	    .number = VFU_DMA_MAP, .fds = {sock_fd(KIND_MEM + i)}, .fd_cnt = 1};
+	struct command c = {.number = VFU_DMA_MAP,
+			    .fds = {sock_fd(KIND_MEM + i)},
+			    .fd_cnt = !f->no_fd};
 
 	command_add(&c, &m, sizeof(m));
 	say(f, &c);
@@ -280,6 +385,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	uint8_t how = in_u8(&in);
 
 	front_begin(&f.front, &f.program, "fuzz", how & 64);
+	f.no_fd = how & 1;
 	if (how & 2)
 		say_all(&f, how >> 2);
 	while (!in_end(&in))
