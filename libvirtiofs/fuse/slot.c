@@ -209,13 +209,15 @@ void vtfs_slot_touch(struct vtfs_slots *t, const struct vtfs_slot *s)
 			  __ATOMIC_SEQ_CST);
 }
 
-void vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s)
+bool vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s)
 {
 	uint64_t *word = &t->touching[s->idx / 64];
 	uint64_t bit = UINT64_C(1) << s->idx % 64;
 
-	if (__atomic_load_n(word, __ATOMIC_RELAXED) & bit)
-		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
+	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
+		return false;
+	__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
+	return true;
 }
 
 void vtfs_slot_hand(struct vtfs_slot *s)

@@ -177,9 +177,9 @@ unsigned char *vtfs_slot_block_arg(struct vtfs_slots *t, struct vtfs_slot *s);
 void vtfs_slot_hand(struct vtfs_slot *s);
 
 /* Behind an IOMMU, whoever has s: its bytes may be accessed, or not any more.
- */
+ * True: they could. */
 void vtfs_slot_touch(struct vtfs_slots *t, const struct vtfs_slot *s);
-void vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s);
+bool vtfs_slot_untouch(struct vtfs_slots *t, const struct vtfs_slot *s);
 
 /* ---- anybody ---- */
 

@@ -402,7 +402,8 @@ void vtfs_devq_let_go(struct vtfs_slot *s)
 
 	if (s->verdict == VTFS_VERDICT_REQUEST && lent)
 		return;
-	vtfs_slot_untouch(s->run->slots, s);
-	if (__atomic_load_n(&s->run->watch, __ATOMIC_SEQ_CST))
+	/* Once: what is held is looked at again and again. */
+	if (vtfs_slot_untouch(s->run->slots, s) &&
+	    __atomic_load_n(&s->run->watch, __ATOMIC_SEQ_CST))
 		vtfs_device_wake(s->run->q->dev);
 }

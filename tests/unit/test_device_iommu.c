@@ -401,6 +401,31 @@ static void init_does_not_wait_for_those_that_wait(void **state)
 	virtiofs_req_error(p->reqs[0], 0);
 }
 
+/* Nothing changes for it until the session has ended: dispatch sleeps. */
+static void a_request_held_on_hiprio_wakes_nobody(void **state)
+{
+	struct program *p = *state;
+	struct pollfd f = {.fd = virtiofs_device_fd(p->dev), .events = POLLIN};
+
+	for (unsigned i = 0; i < 4; i++)
+		map_cell(p, i);
+	send_statfs(p, 1, 0);
+	program_run(p);
+	send_frame(p, 0, 1, FUSE_DESTROY, "", 0, 16);
+	program_run(p);
+	/* Until that end each queue tells what it lets go of. */
+	map(p, PAGE_OF(3), 1, 0);
+	send_statfs(p, 0, 2);
+	for (unsigned i = 0; i < 20; i++)
+		virtiofs_device_dispatch(p->dev);
+	assert_int_equal(poll(&f, 1, 0), 0);
+	assert_int_equal(p->cnt, 1);
+	virtiofs_req_error(p->reqs[0], 0);
+	program_run(p);
+	assert_int_equal(reply_of(p, 1, 0), 0);
+	assert_int_equal(reply_of(p, 0, 1), 0);
+}
+
 /* ---- translations that go ---- */
 
 /* covers: VHU-DEV-22 */
@@ -676,6 +701,7 @@ int main(void)
 	    T(a_reset_and_a_loss_drop_those_that_wait),
 	    T(free_drops_those_that_wait),
 	    T(init_does_not_wait_for_those_that_wait),
+	    T(a_request_held_on_hiprio_wakes_nobody),
 	    T(an_invalidation_waits_for_what_is_lent_out),
 	    T(a_queue_is_woken_for_what_it_waits_for),
 	    T(what_came_and_went_unseen_is_asked_for_again),
