@@ -424,6 +424,8 @@ static void a_request_held_on_hiprio_wakes_nobody(void **state)
 	program_run(p);
 	assert_int_equal(reply_of(p, 1, 0), 0);
 	assert_int_equal(reply_of(p, 0, 1), 0);
+	assert_int_equal(p->cnt, 2);
+	virtiofs_req_error(p->reqs[1], 0);
 }
 
 /* ---- translations that go ---- */
