@@ -103,9 +103,9 @@ struct vtfs_reset {
 
 /*
  * The notification queue. lock is taken with no other lock held but tlock, or
- * by trylock;
- * whoever has it calls the program. All buffers are with the device but the one
- * that is being looked at. While lock is free, the ring is armed or fd tells.
+ * by trylock; whoever has it calls the program. All buffers are with the device
+ * but the one that is being looked at. While lock is free, the ring is armed or
+ * fd tells.
  */
 struct vtfs_cnotes {
 	pthread_mutex_t lock;
